@@ -1,0 +1,149 @@
+"""What adaptlr needs of an optimizer, and the answer for ``torch.optim``. An adapter brings its own for other kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+#: torch optimizers whose ``weight_decay`` multiplies weights by ``1 - lr x decay``; in the others it is part of the gradient.
+_DECOUPLED = ("AdamW", "NAdam", "RAdam", "Muon", "Adafactor")
+#: and those in which the gradient, decay included, is normalised before it is multiplied by lr: it cannot shrink weights by itself.
+_NORMALISED = ("Adam", "Adamax", "RMSprop", "Adagrad", "Adadelta", "Rprop", "SparseAdam")
+
+
+class OptimizerPort(Protocol):
+    """An optimizer as the controller sees it: groups of parameters, a learning rate each, and a step with a before and an after."""
+
+    def params(self) -> list[list[nn.Parameter]]:
+        """The parameters of each group, in order."""
+        ...
+
+    def lrs(self) -> list[float]:
+        """Each group's learning rate as the user's code last wrote it."""
+        ...
+
+    def weight_decays(self) -> list[float]:
+        """Each group's decoupled weight decay: the share of a weight, over lr, that a step removes. 0 where there is none."""
+        ...
+
+    def multiply_lr(self, scales: Sequence[float]) -> Callable[[], None]:
+        """Multiply each group's lr by its scale, and return what puts the very same values back. A scale of 1 touches nothing."""
+        ...
+
+    def watch_steps(self, before: Callable[[], None], after: Callable[[], None]) -> Callable[[], None]:
+        """Have ``before`` and ``after`` called around every step; returns what ends that. ``after`` runs after an error too, if it can."""
+        ...
+
+    def capture(self) -> Any:
+        """A copy of the optimizer's state (moments, counts), but not of its hyperparameters: the schedule stays the user's."""
+        ...
+
+    def restore(self, state: Any) -> None:
+        """Put back what :meth:`capture` gave. May be called any number of times."""
+        ...
+
+
+def copy_tensors(value: Any, device: torch.device | None = None) -> Any:
+    """A deep copy of nested containers in which every tensor is detached and cloned (onto ``device`` if one is given)."""
+    if isinstance(value, Tensor):
+        copy = value.detach().clone()
+        return copy if device is None else copy.to(device)
+    if isinstance(value, dict):
+        return {k: copy_tensors(v, device) for k, v in value.items()}
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+        return type(value)(copy_tensors(v, device) for v in value)
+    return deepcopy(value)
+
+
+def put_back(saved: Any, current: Any) -> Any:
+    """``saved`` as a fresh copy, written into the tensors of ``current`` where shapes allow, so that captured graphs keep their memory."""
+    if isinstance(saved, Tensor):
+        if isinstance(current, Tensor) and current.shape == saved.shape and current.dtype == saved.dtype:
+            with torch.no_grad():
+                current.copy_(saved)
+            return current
+        return saved.detach().clone()
+    if isinstance(saved, dict):
+        old = current if isinstance(current, dict) else {}
+        return {k: put_back(v, old.get(k)) for k, v in saved.items()}
+    return copy_tensors(saved)
+
+
+class TorchOptimizer:
+    """A ``torch.optim.Optimizer``, watched through its own step hooks.
+
+    Args:
+        optimizer: any optimizer with ``param_groups``, ``state`` and step hooks; lr may be a float or a tensor.
+        device: where captured state is kept; None keeps it beside the original.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device | None = None) -> None:
+        self.optimizer = optimizer
+        self._device = device
+
+    def params(self) -> list[list[nn.Parameter]]:
+        return [list(g["params"]) for g in self.optimizer.param_groups]
+
+    def lrs(self) -> list[float]:
+        return [float(g["lr"]) for g in self.optimizer.param_groups]
+
+    def weight_decays(self) -> list[float]:
+        name = type(self.optimizer).__name__
+        return [
+            float(g.get("weight_decay", 0.0) or 0.0)
+            if (name in _DECOUPLED and g.get("decoupled_weight_decay", True))
+            or name not in (*_DECOUPLED, *_NORMALISED)
+            or g.get("decoupled_weight_decay", False)
+            else 0.0
+            for g in self.optimizer.param_groups
+        ]
+
+    def multiply_lr(self, scales: Sequence[float]) -> Callable[[], None]:
+        undo: list[tuple[dict[str, Any], Any, Tensor | None]] = []
+        for group, scale in zip(self.optimizer.param_groups, scales, strict=False):
+            if scale == 1.0:
+                continue
+            lr = group["lr"]
+            if isinstance(lr, Tensor):
+                undo.append((group, lr, lr.detach().clone()))
+                with torch.no_grad():
+                    lr.mul_(scale)
+            else:
+                undo.append((group, lr, None))
+                group["lr"] = lr * scale
+
+        def put_back_lr() -> None:
+            for group, lr, value in undo:
+                if value is not None:
+                    with torch.no_grad():
+                        lr.copy_(value)
+                group["lr"] = lr
+
+        return put_back_lr
+
+    def watch_steps(self, before: Callable[[], None], after: Callable[[], None]) -> Callable[[], None]:
+        pre = self.optimizer.register_step_pre_hook(lambda *_: before())
+        post = self.optimizer.register_step_post_hook(lambda *_: after())
+
+        def end() -> None:
+            pre.remove()
+            post.remove()
+
+        return end
+
+    def capture(self) -> Any:
+        return [(p, copy_tensors(dict(s), self._device)) for p, s in self.optimizer.state.items()]
+
+    def restore(self, state: Any) -> None:
+        kept = {p for p, _ in state}
+        for p in [p for p in self.optimizer.state if p not in kept]:
+            del self.optimizer.state[p]
+        for p, saved in state:
+            current = self.optimizer.state[p]
+            fresh = put_back(saved, current)
+            current.clear()
+            current.update(fresh)

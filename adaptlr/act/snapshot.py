@@ -1,0 +1,138 @@
+"""Capture and restore a training run, and a short ring of captures to go back to.
+
+Memory: a snapshot holds the model's parameters and buffers and the optimizer's state once; the ring holds at most ``size`` of them, the
+first of which is the run's start. Time: one copy of those bytes per capture, at steps that grow further apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from adaptlr.act.optimizer import OptimizerPort, copy_tensors
+
+
+class Stateful(Protocol):
+    """What a GradScaler, or anything else that must go back with the run, offers."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> object: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """A run as it was before optimizer step ``step``."""
+
+    step: int
+    tensors: dict[str, Tensor]  # parameters and buffers, the non-persistent ones too, by qualified name
+    optimizer: Any
+    extras: tuple[dict[str, Any], ...]  # states of GradScaler and the like
+    memory: Any = None  # whatever the caller wants back with it
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the model's part."""
+        return sum(t.numel() * t.element_size() for t in self.tensors.values())
+
+
+def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from model.named_parameters()
+    yield from model.named_buffers()
+
+
+def capture(
+    step: int,
+    model: nn.Module,
+    optimizer: OptimizerPort,
+    extras: tuple[Stateful, ...] = (),
+    *,
+    memory: Any = None,
+    device: torch.device | None = None,
+) -> Snapshot:
+    """Copy all that a step changes. Draws no random number and changes nothing. Shared tensors are copied once."""
+    return Snapshot(
+        step=step,
+        tensors={name: copy_tensors(t, device) for name, t in _tensors(model)},
+        optimizer=optimizer.capture(),
+        extras=tuple(copy_tensors(e.state_dict()) for e in extras),
+        memory=memory,
+    )
+
+
+def restore(snapshot: Snapshot, model: nn.Module, optimizer: OptimizerPort, extras: tuple[Stateful, ...] = ()) -> None:
+    """Put a run back, in place: parameters keep their identity, so the optimizer and every reference go on working.
+
+    Hyperparameters (learning rate, momentum) are left as the user's schedule has them. Tensors that the model has gained since
+    are left alone.
+    """
+    with torch.no_grad():
+        for name, t in _tensors(model):
+            saved = snapshot.tensors.get(name)
+            if saved is not None and saved.shape == t.shape:
+                t.copy_(saved)
+    optimizer.restore(snapshot.optimizer)
+    for extra, state in zip(extras, snapshot.extras, strict=True):
+        extra.load_state_dict(copy_tensors(state))
+
+
+class Ring:
+    """At most ``size`` snapshots: the run's start, and the newest ones. A snapshot is certified by later, healthy steps.
+
+    Args:
+        size: snapshots held, at least 2.
+        longest_gap: steps between captures never exceed it.
+
+    Captures come at steps 8, 16, 32, 64, ... and then every ``longest_gap``: often where runs break, rarely after.
+    """
+
+    def __init__(self, *, size: int = 4, longest_gap: int = 200) -> None:
+        if size < 2:
+            raise ValueError(f"a ring holds at least 2 snapshots (the start and one more), got size={size}")
+        if longest_gap < 1:
+            raise ValueError(f"longest_gap must be at least 1 step, got {longest_gap}")
+        self._size = size
+        self._gap = longest_gap
+        self._held: list[Snapshot] = []
+        self._certified: set[int] = set()
+        self._last = 0
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __iter__(self) -> Iterator[Snapshot]:
+        return iter(self._held)
+
+    def due(self, step: int) -> bool:
+        """Is it time for a capture before optimizer step ``step``?"""
+        return not self._held or step - self._last >= min(self._gap, max(8, self._last))
+
+    def add(self, snapshot: Snapshot) -> None:
+        """Hold ``snapshot``; the oldest but the start makes room, an uncertified one before a certified one."""
+        if len(self._held) >= self._size:
+            middle = self._held[1:-1] or self._held[1:]
+            certified = [s for s in middle if s.step in self._certified]
+            drop = next((s for s in middle if s.step not in self._certified), None) if not certified else certified[0]
+            self._held.remove(drop if drop is not None else middle[0])
+        self._held.append(snapshot)
+        self._last = snapshot.step
+        if len(self._held) == 1:
+            self._certified.add(snapshot.step)
+
+    def certify(self, step: int) -> None:
+        """Steps up to ``step`` were healthy, as later ones show."""
+        self._certified |= {s.step for s in self._held if s.step <= step}
+
+    def certified(self, step: int) -> bool:
+        return step in self._certified
+
+    def take(self, step: int) -> Snapshot:
+        """The snapshot of ``step``; all later ones are dropped, since their run no longer exists."""
+        found = next(s for s in self._held if s.step == step)
+        self._held = self._held[: self._held.index(found) + 1]
+        self._certified &= {s.step for s in self._held}
+        return found

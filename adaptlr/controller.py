@@ -1,0 +1,409 @@
+"""The loop: measure, judge, act, record. It is the API for a plain PyTorch loop, and what every adapter drives."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import warnings
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from adaptlr.act.optimizer import OptimizerPort, TorchOptimizer
+from adaptlr.act.scale import StepScale
+from adaptlr.act.snapshot import Ring, Stateful, capture, restore
+from adaptlr.judge.detect import observe
+from adaptlr.judge.history import History
+from adaptlr.judge.policy import Control, GroupControl, Refuge, Settings, decide, hold_under, measured, news
+from adaptlr.judge.thresholds import Thresholds
+from adaptlr.measure import provenance
+from adaptlr.measure.activations import ActivationProbe
+from adaptlr.measure.stages import Stages, assign_groups, find_stages, stages_of_group, unwrap
+from adaptlr.measure.weights import DistanceEstimate, GroupNumbers, WeightProbe, group_numbers
+from adaptlr.records import Action, Decision, Finding, GroupReading, Provenance, Reading
+from adaptlr.trace import Trace
+
+_CERTIFY_STEPS = 8  # healthy steps after a snapshot that certify it
+
+
+class AdaptLRWarning(UserWarning):
+    """What adaptlr says of a run: a learning rate that is wrong, and what was done about it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How much is measured, and how often.
+
+    Raises:
+        ValueError: a number is out of its range; the message quotes it.
+    """
+
+    activations_every: int = 5  # optimizer steps between activation samples, at least 1
+    activations_first: int = 16  # every one of the first steps is sampled
+    activations: int = 8192  # entries read from one stage's output, at least 64
+    coordinates: int = 2048  # entries read from one group's weights, at least 64
+    hist_bins: int = 40
+    hist_max: float = 10.0
+    seed: int = 0  # picks the entries; no global generator is touched
+
+    def __post_init__(self) -> None:
+        for name, low in (("activations_every", 1), ("activations_first", 0), ("activations", 64), ("coordinates", 64)):
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)!r}")
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """What one optimizer step left on the device."""
+
+    step: int
+    epoch: float | None
+    loss: Tensor
+    groups: Tensor
+    stages: Tensor | None
+    lrs: tuple[float, ...]
+    scales: tuple[float, ...]
+    ready: torch.cuda.Event | None = None
+
+
+class Controller:
+    """Watches a model train, says when a learning rate is wrong, and puts it right.
+
+    Enter it before the first step and call :meth:`step` after every optimizer step (once a batch, if gradients are accumulated).
+    While no decision fires, training is bit-identical to training without it.
+
+    Args:
+        model: the network. Training passes are those in which gradients are recorded and the stage is in training mode.
+        optimizer: a ``torch.optim.Optimizer`` (or any :class:`~adaptlr.act.optimizer.OptimizerPort`) that holds weights of the model.
+        act: False watches and warns, and touches nothing.
+        stages: names or modules to observe, or a mapping of label to either; None finds them by rule.
+        scaler: a GradScaler, or several things with ``state_dict`` and ``load_state_dict`` that a rollback must take along.
+        trace: a path for the JSON Lines trace, or None to keep it in memory.
+        thresholds, settings, sampling: what counts as wrong, what may be done, how much is measured.
+        snapshot_device: where snapshots are kept; None keeps them beside the model.
+        announce: called with every new finding and decision; None warns with :class:`AdaptLRWarning`.
+
+    Raises:
+        ValueError: no stage was found, the optimizer holds none of the model's parameters, or one in two groups.
+
+    >>> import torch
+    >>> model = torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.ReLU(), torch.nn.Linear(32, 2))
+    >>> optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    >>> with Controller(model, optimizer) as ctl:
+    ...     for _ in range(3):
+    ...         loss = model(torch.randn(16, 8)).square().mean()
+    ...         optimizer.zero_grad(); loss.backward(); optimizer.step(); ctl.step(loss)
+    >>> ctl.scales, ctl.decisions, len(ctl.trace.readings)
+    ((1.0,), [], 3)
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer | OptimizerPort,
+        *,
+        act: bool = True,
+        stages: Stages | None = None,
+        scaler: Stateful | Sequence[Stateful] | None = None,
+        trace: str | os.PathLike[str] | None = None,
+        thresholds: Thresholds | None = None,
+        settings: Settings | None = None,
+        sampling: Sampling | None = None,
+        snapshot_device: torch.device | str | None = None,
+        announce: Callable[[Finding | Decision], None] | None = None,
+    ) -> None:
+        self.act = act
+        self.thresholds = thresholds or Thresholds()
+        self.settings = settings or Settings()
+        self.sampling = sampling or Sampling()
+        self._model = unwrap(model)
+        self._device = torch.device(snapshot_device) if snapshot_device is not None else None
+        self._port = TorchOptimizer(optimizer, self._device) if isinstance(optimizer, torch.optim.Optimizer) else optimizer
+        self._extras: tuple[Stateful, ...] = (
+            () if scaler is None else tuple(scaler) if isinstance(scaler, list | tuple) else (scaler,)  # type: ignore[arg-type]
+        )
+        self._announce = announce or _warn
+        groups = self._port.params()
+        _check_groups(self._model, groups)
+        self._stages = find_stages(self._model, stages)
+        self._group_of_stage = assign_groups(self._stages, groups)
+        self._stages_of_group = tuple(stages_of_group(self._stages, g) for g in groups)
+        s = self.sampling
+        self._activations = ActivationProbe(
+            self._stages, seed=s.seed, hist_bins=s.hist_bins, hist_max=s.hist_max, sample_size=s.activations
+        )
+        self._weights = WeightProbe(groups, coordinates=s.coordinates, seed=s.seed)
+        self._distance = DistanceEstimate(len(groups))
+        self._provenance: dict[int, Provenance] = {}
+        self.trace = Trace(
+            trace,
+            settings={
+                "act": act,
+                "thresholds": dataclasses.asdict(self.thresholds),
+                "settings": dataclasses.asdict(self.settings),
+                "sampling": dataclasses.asdict(self.sampling),
+            },
+            stages=[stage.name for stage in self._stages],
+        )
+        self._history = History()
+        self._control = Control(groups=tuple(GroupControl() for _ in groups))
+        self._ring = Ring()
+        self._healthy_since = 0
+        self._step = 0  # optimizer steps begun and ended
+        self._rows: Tensor | None = None
+        self._lrs: tuple[float, ...] = ()
+        self._losses: list[Tensor] = []
+        self._waiting: deque[_Pending] = deque()
+        self._stack: ExitStack | None = None
+        self._closed = False
+
+    # ------------------------------------------------------------------ what a user reads
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What was found wrong, each event once."""
+        return self.trace.findings
+
+    @property
+    def decisions(self) -> list[Decision]:
+        """What was done."""
+        return self.trace.decisions
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """Each group's multiplier on its scheduled learning rate; 1 is untouched."""
+        return self._control.scales
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Labels of the observed stages, in the order of the forward pass."""
+        return tuple(stage.name for stage in self._stages)
+
+    # ------------------------------------------------------------------ the loop
+
+    def __enter__(self) -> Self:
+        if self._closed:
+            raise RuntimeError("this controller is closed: make a new one for the next run (its records remain readable)")
+        if self._stack is not None:
+            raise RuntimeError("this controller is already watching: leave its `with` block before entering it again")
+        self._activations.enabled = True
+        if self.act:
+            self._snapshot()
+        with ExitStack() as stack:
+            stack.enter_context(self._activations)
+            stack.enter_context(StepScale(self._port, self._before_step, self._after_step))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the hooks off, read what is still on the device, and close the trace. Records stay readable. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._stack is not None:
+            self._stack.close()
+            self._stack = None
+            while self._waiting:
+                self._judge(self._waiting.popleft(), may_act=False)
+        self._ring = Ring()
+        self.trace.close()
+
+    def _before_step(self, lrs: list[float]) -> Sequence[float]:
+        self._check_same_groups(lrs)
+        self._lrs = tuple(lrs)
+        if self._control.acted:
+            groups = tuple(hold_under(g, lr) for g, lr in zip(self._control.groups, lrs, strict=True))
+            self._control = dataclasses.replace(self._control, groups=groups)
+        self._weights.before()
+        return self.scales
+
+    def _after_step(self) -> None:
+        self._rows = self._weights.after()
+
+    def step(self, loss: Tensor | float, *, epoch: float | None = None) -> None:
+        """Tell the controller that a batch is done. Judges, and may roll back and rescale.
+
+        Args:
+            loss: this batch's loss, a scalar. NaN is a finding, not an error.
+            epoch: how many epochs are done, as a fraction, if the loop knows.
+
+        Raises:
+            ValueError: the loss is no scalar.
+            RuntimeError: the controller is closed or was not entered, or no forward pass of the model was seen.
+        """
+        if self._closed or self._stack is None:
+            state = "closed" if self._closed else "not watching yet"
+            raise RuntimeError(f"this controller is {state}: call step inside `with Controller(model, optimizer) as ctl:`")
+        value = _scalar(loss)
+        if self._rows is None and not self._activations.saw_forward:
+            raise RuntimeError(
+                "step was called, but no forward pass of the model and no optimizer step were seen since the last call: "
+                "call it once a batch, after optimizer.step(), and give Controller the model that you train"
+            )
+        self._losses.append(value)
+        if self._rows is None:  # gradients are being accumulated, or a GradScaler skipped the step
+            return
+        mean = value if len(self._losses) == 1 else torch.stack([x.to(value.device) for x in self._losses]).mean()
+        self._losses.clear()
+        pending = _Pending(self._step, epoch, mean, self._rows, self._activations.collect(), self._lrs, self.scales)
+        self._rows = None
+        self._step += 1
+        s = self.sampling
+        self._activations.enabled = self._step < s.activations_first or self._step % s.activations_every == 0
+        self._waiting.append(_send(pending))
+        lag = 1 if pending.groups.is_cuda else 0
+        while len(self._waiting) > lag:
+            self._judge(self._waiting.popleft(), may_act=True)
+        if self.act and self._ring.due(self._step) and not self._control.stopped:
+            self._snapshot()
+
+    # ------------------------------------------------------------------ judge, act, record
+
+    def _judge(self, pending: _Pending, *, may_act: bool) -> None:
+        reading = self._read(pending)
+        self.trace.append(reading)
+        self._control = measured(self._control, reading)
+        self._history, findings = observe(self._history, reading, self.thresholds)
+        self._certify(reading, findings)
+        self._control, new = news(self.settings, self._control, findings)
+        if not (self.act and may_act):
+            for finding in new:
+                self._say(finding)
+            return
+        self._control, decision = decide(self.settings, self._control, findings, reading, self._history, self._refuges())
+        if decision is not None and decision.action is Action.HOLD and not new:
+            decision = None
+        for finding in findings:
+            if finding in new or (decision is not None and finding.kind in decision.findings):
+                self._say(finding, quietly=decision is not None and finding.kind in decision.findings)
+        if decision is None:
+            return
+        self._say(decision)
+        if decision.action is Action.ROLLBACK and decision.restored_step is not None:
+            self._roll_back(decision.restored_step)
+        elif decision.action is Action.RESCALE:
+            changed = tuple(i for i, (a, b) in enumerate(zip(decision.scales_before, decision.scales_after, strict=True)) if a != b)
+            self._history = self._history.rescaled(changed)
+            self._weights.restart()
+            self._distance = DistanceEstimate(self._weights.n_groups)
+
+    def _read(self, pending: _Pending) -> Reading:
+        if pending.ready is not None:
+            pending.ready.synchronize()
+        numbers = group_numbers(pending.groups, self._distance)
+        decays = self._port.weight_decays()
+        groups = tuple(self._group_reading(i, n, pending.lrs[i], pending.scales[i], decays[i]) for i, n in enumerate(numbers))
+        stages = () if pending.stages is None else self._activations.readings(pending.stages, self._group_of_stage)
+        return Reading(step=pending.step, loss=float(pending.loss), epoch=pending.epoch, stages=stages, groups=groups)
+
+    def _group_reading(self, index: int, numbers: GroupNumbers, lr: float, scale: float, decay: float) -> GroupReading:
+        if index not in self._provenance:
+            self._provenance[index] = provenance.of_group(self._port.params()[index]) if self._step <= 1 else Provenance.UNKNOWN
+        return GroupReading(
+            index=index,
+            stages=self._stages_of_group[index],
+            lr=lr,
+            scale=scale,
+            weight_decay=decay,
+            provenance=self._provenance[index],
+            **{f.name: getattr(numbers, f.name) for f in dataclasses.fields(numbers)},
+        )
+
+    def _certify(self, reading: Reading, findings: tuple[Finding, ...]) -> None:
+        """Snapshots are certified by the healthy steps after them."""
+        h = self._history
+        hot = any(g.ratios and not g.ratios[-1] < self.thresholds.hot_ratio for g in h.groups)
+        risen = math.isfinite(h.best) and not h.median(3) <= h.best + max(0.25 * abs(h.best), 4 * h.noise)
+        if findings or hot or risen:
+            self._healthy_since = reading.step + 1
+        for snapshot in self._ring:
+            if self._healthy_since <= snapshot.step <= reading.step - _CERTIFY_STEPS:
+                self._ring.certify(snapshot.step)
+
+    def _refuges(self) -> tuple[Refuge, ...]:
+        return tuple(Refuge(step=s.step, certified=self._ring.certified(s.step), per_lr=s.memory["per_lr"]) for s in self._ring)
+
+    def _snapshot(self) -> None:
+        memory = {
+            "probe": self._weights.state_dict(),
+            "distance": list(self._distance.largest),
+            "per_lr": tuple(g.per_lr for g in self._control.groups),
+        }
+        self._ring.add(capture(self._step, self._model, self._port, self._extras, memory=memory, device=self._device))
+
+    def _roll_back(self, step: int) -> None:
+        snapshot = self._ring.take(step)
+        restore(snapshot, self._model, self._port, self._extras)
+        self._weights.load_state_dict(snapshot.memory["probe"])
+        self._distance.largest = list(snapshot.memory["distance"])
+        self._history = self._history.restarted()
+        self._healthy_since = self._step
+        self._waiting.clear()
+
+    def _say(self, record: Finding | Decision, *, quietly: bool = False) -> None:
+        self.trace.append(record)
+        if not quietly:
+            self._announce(record)
+
+    def _check_same_groups(self, lrs: list[float]) -> None:
+        if len(lrs) != self._weights.n_groups:
+            raise ValueError(
+                f"the optimizer has {len(lrs)} parameter groups and had {self._weights.n_groups} when the controller was made: "
+                f"make a new Controller after adding a group"
+            )
+
+
+def _warn(record: Finding | Decision) -> None:
+    advice = f". {record.advice}" if isinstance(record, Decision) and record.advice else ""
+    warnings.warn(f"{record.message}{advice}", AdaptLRWarning, stacklevel=5)
+
+
+def _scalar(loss: Tensor | float) -> Tensor:
+    if isinstance(loss, Tensor):
+        if loss.numel() != 1:
+            raise ValueError(f"the loss must be a scalar, got a tensor of shape {tuple(loss.shape)}: reduce it, e.g. loss.mean()")
+        return loss.detach().reshape(())
+    if isinstance(loss, int | float):
+        return torch.tensor(float(loss))
+    raise ValueError(f"the loss must be a scalar tensor or a number, got {type(loss).__name__}")
+
+
+def _send(pending: _Pending) -> _Pending:
+    """Begin the transfer to the host. On CUDA nothing waits for it: it is read one step later."""
+    if not pending.groups.is_cuda:
+        return pending
+    host = [
+        None if t is None else torch.empty(t.shape, dtype=t.dtype, pin_memory=True).copy_(t, non_blocking=True)
+        for t in (pending.loss.float(), pending.groups, pending.stages)
+    ]
+    ready = torch.cuda.Event()
+    ready.record()
+    return dataclasses.replace(pending, loss=host[0], groups=host[1], stages=host[2], ready=ready)
+
+
+def _check_groups(model: nn.Module, groups: Sequence[Sequence[nn.Parameter]]) -> None:
+    names = {p: name for name, p in model.named_parameters()}
+    seen: dict[nn.Parameter, int] = {}
+    for g, params in enumerate(groups):
+        for p in params:
+            if p in seen:
+                raise ValueError(
+                    f"parameter {names.get(p, '(not of the model)')} is in group {seen[p]} and in group {g} of the optimizer: "
+                    f"give each parameter to one group"
+                )
+            seen[p] = g
+    if not any(p in names for p in seen):
+        raise ValueError(
+            f"the optimizer holds {len(seen)} parameters, none of them the model's: "
+            f"build it from model.parameters() of the model that is given here"
+        )

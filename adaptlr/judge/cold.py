@@ -1,0 +1,139 @@
+"""Rules for learning rates that are too low, and for weight decay that does the work of the gradient. Pure.
+
+Weights decide what is allowed: ``slice(1e-6, 1e-2)`` is right for a pretrained net and ruinous for a random one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+
+from adaptlr.judge.history import History
+from adaptlr.judge.thresholds import Thresholds
+from adaptlr.judge.words import group_name, number, place, sentence_groups
+from adaptlr.records import Finding, GroupReading, Kind, Provenance, Reading
+
+
+def _moves(group: GroupReading) -> bool:
+    return not group.frozen and group.update_ratio is not None and group.lr > 0
+
+
+def starved_now(reading: Reading, limits: Thresholds) -> tuple[int, ...]:
+    """Groups that hardly move in this step while another does, at a lower learning rate, from random weights."""
+    moving = [g for g in reading.groups if _moves(g)]
+    out = []
+    for g in moving:
+        others = [o for o in moving if o.index != g.index and o.effective_lr > g.effective_lr]
+        if not others or g.provenance is not Provenance.RANDOM or g.update_ratio is None:
+            continue
+        best = max(others, key=lambda o: o.effective_lr)
+        much_lower = g.effective_lr <= 2 * limits.starved_share * best.effective_lr
+        ratios = [o.update_ratio for o in others if o.update_ratio is not None]
+        if much_lower and g.update_ratio < limits.starved_share * 5 * max(ratios) and g.update_ratio < 10 * limits.starved_ratio:
+            out.append(g.index)
+    return tuple(out)
+
+
+def count_starved(history: History, reading: Reading, limits: Thresholds) -> History:
+    """The history with each group's count of starved steps in a row brought up to date."""
+    now = starved_now(reading, limits)
+    groups = tuple(
+        dataclasses.replace(past, starved_steps=past.starved_steps + 1 if i in now else 0) for i, past in enumerate(history.groups)
+    )
+    return dataclasses.replace(history, groups=groups)
+
+
+def starved(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
+    """Groups at their random initialisation that hardly move, while another group does: a discriminative lr on an untrained net.
+
+    Source: the seed's audio contest, ``slice(1e-6, 1e-2)`` on a ResNet-18 that was not pretrained.
+    """
+    groups = tuple(i for i, past in enumerate(history.groups) if past.starved_steps >= limits.starved_steps)
+    if not groups:
+        return None
+    ratios = [g.update_ratio for g in reading.groups if g.update_ratio is not None and not g.frozen]
+    worst = min(reading.groups[i].update_ratio or 0.0 for i in groups)
+    best = max(ratios)
+    share = f"1/{number(best / worst)} of the best fed group" if worst > 0 else "nothing, unlike other groups,"
+    subject = "; ".join(group_name(reading, i) for i in groups)
+    text = (
+        f"{subject} {'is' if len(groups) == 1 else 'are'} starved: it moves {number(worst)} of its weight a step, {share}, "
+        f"and is still at its random initialisation"
+    )
+    return Finding(
+        step=reading.step,
+        kind=Kind.STARVED,
+        groups=groups,
+        stages=tuple(s for i in groups for s in reading.groups[i].stages),
+        message=f"{place(reading)}: {text}",
+        evidence={"update_ratio": worst, "best_update_ratio": best},
+    )
+
+
+def too_cold(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
+    """Every group moves too little for the net to be trained in a sensible time, and the schedule is not about to change that.
+
+    The sign is free of scale: rho x t, the step over the distance that the gradients vouch for, times the steps taken. While a net
+    walks a straight line it stays near 3-5 whatever the net and the optimizer; at a good learning rate it climbs far above. A warm-up
+    that still rises, and an annealed tail, are left alone unless nothing moves at all.
+
+    Source: D-Adaptation's estimate (Defazio & Mishchenko 2023), measured as a sign.
+    """
+    moving = [(g, p) for g, p in zip(reading.groups, history.groups, strict=True) if _moves(g)]
+    if not moving or min(p.age for _, p in moving) < limits.cold_steps // 2:
+        return None
+    ratios = [g.update_ratio for g, _ in moving if g.update_ratio is not None]
+    still = max(statistics.median(p.ratios) if p.ratios else 0.0 for _, p in moving)
+    if not ratios or max(ratios) >= limits.cold_ratio * 2:
+        return None
+    rising = any(p.rising for _, p in moving)
+    annealed = any(g.lr < 0.5 * p.peak_lr for g, p in moving)
+    if annealed or not still < limits.cold_ratio:
+        return None
+    standing = still < limits.frozen_ratio
+    if not standing:
+        walks = [p.walk for _, p in moving if p.walk is not None]
+        if rising or not walks or min(p.age for _, p in moving) < limits.cold_steps or max(walks) > limits.cold_walk:
+            return None
+    groups = tuple(g.index for g, _ in moving)
+    walk = max((p.walk for _, p in moving if p.walk is not None), default=0.0)
+    text = (
+        f"{sentence_groups(reading, groups)} too cold: no group moves more than {number(still)} of its weight a step, "
+        f"and the net has walked in a straight line so far"
+    )
+    return Finding(
+        step=reading.step,
+        kind=Kind.TOO_COLD,
+        groups=groups,
+        stages=tuple(s for g in reading.groups for s in g.stages),
+        message=f"{place(reading)}: {text}",
+        evidence={"update_ratio": still, "walk": walk},
+    )
+
+
+def decay_dominated(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
+    """lr x weight decay shrinks the weights by more than the gradient moves them: 0.99 a step at lr=1 and decay 0.01.
+
+    A warning: the cure is the lower learning rate that "too hot" asks for, or less decay. Source: the seed's conv1 curves.
+    """
+    out = []
+    for g, past in zip(reading.groups, history.groups, strict=True):
+        if g.frozen or g.update_ratio is None or past.age < 2:
+            continue
+        if g.lr_weight_decay >= limits.decay_per_step and g.lr_weight_decay >= limits.decay_share * g.update_ratio:
+            out.append(g.index)
+    if not out:
+        return None
+    g = max((reading.groups[i] for i in out), key=lambda r: r.lr_weight_decay)
+    text = (
+        f"weight decay does the work of the gradient in {', '.join(group_name(reading, i) for i in out)}: "
+        f"lr x weight decay takes {number(g.lr_weight_decay)} of every weight away each step, the whole update is {number(g.update_ratio or 0)}"
+    )
+    return Finding(
+        step=reading.step,
+        kind=Kind.DECAY_DOMINATED,
+        groups=tuple(out),
+        stages=tuple(s for i in out for s in reading.groups[i].stages),
+        message=f"{place(reading)}: {text}",
+        evidence={"lr_weight_decay": g.lr_weight_decay, "update_ratio": g.update_ratio or 0.0},
+    )

@@ -1,0 +1,23 @@
+"""Readings -> findings: the rules, run in one order. Pure: the same readings give the same findings, live or replayed from a trace."""
+
+from __future__ import annotations
+
+from adaptlr.judge import cold, heat
+from adaptlr.judge.history import History, advance
+from adaptlr.judge.thresholds import Thresholds
+from adaptlr.records import Finding, Kind, Reading
+
+#: What means that the learning rate is too high, or that the weights are ruined already.
+HOT = frozenset({Kind.NON_FINITE, Kind.TOO_HOT, Kind.DIVERGENCE, Kind.COLLAPSE})
+
+
+def observe(history: History, reading: Reading, limits: Thresholds) -> tuple[History, tuple[Finding, ...]]:
+    """Move ``history`` on by ``reading`` and say what is wrong in it.
+
+    At most one finding says "too high" (the most certain one), and at most one "too low"; weight decay is judged apart.
+    """
+    history = cold.count_starved(advance(history, reading), reading, limits)
+    hot = next((f for rule in heat.RULES if (f := rule(history, reading, limits))), None)
+    low = None if hot else cold.starved(history, reading, limits) or cold.too_cold(history, reading, limits)
+    decay = cold.decay_dominated(history, reading, limits)
+    return history, tuple(f for f in (hot, low, decay) if f is not None)

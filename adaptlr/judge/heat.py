@@ -1,0 +1,158 @@
+"""Rules for learning rates that are too high: (history, reading, thresholds) -> a finding or None. Pure.
+
+``history`` already holds ``reading``. No rule convicts on one signal: wherever an update ratio or a silent stage accuses, the loss has
+to agree. The order of the rules in :data:`RULES` is the order of their certainty.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from adaptlr.judge.history import History
+from adaptlr.judge.thresholds import Thresholds
+from adaptlr.judge.words import number, place, sentence_groups
+from adaptlr.records import Finding, Kind, Reading
+
+Rule = Callable[[History, Reading, Thresholds], Finding | None]
+
+
+def non_finite(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
+    """A loss, a sampled weight or a sampled gradient is NaN or infinite. Nothing trains on from there."""
+    del limits
+    groups = tuple(g.index for g in reading.groups if g.nonfinite)
+    if math.isfinite(reading.loss) and not groups:
+        return None
+    what = f"the loss is {reading.loss}" if not math.isfinite(reading.loss) else "weights or gradients are not finite"
+    hottest = max((g.recent_ratio for g in history.groups), default=0.0)
+    before = f", after updates of {number(hottest)} of the weights in a step" if hottest > limits.hot_ratio else ""
+    return _finding(Kind.NON_FINITE, reading, groups, f"{what}{before}", loss=reading.loss, update_ratio=hottest)
+
+
+def ruinous_step(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
+    """An update about as large as the weights themselves, and the loss has risen since.
+
+    Source: measured; the first update ratio all but tells the outcome. A net whose weights start at almost nothing has such ratios
+    too, and is healthy: its loss falls.
+    """
+    hot = _hot_groups(history, limits.ruin_ratio)
+    level = _level(history)
+    if not hot or not reading.loss > level + max(0.1 * abs(level), history.noise):
+        return None
+    return _too_hot(history, reading, hot, level)
+
+
+def runaway(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
+    """Updates of a tenth of the weights and more, and a loss that has left the noise: either by much, or twice within three steps."""
+    hot = _hot_groups(history, limits.hot_ratio)
+    level = _level(history)
+    if not hot or not math.isfinite(level):
+        return None
+    bar = level + max(limits.rise_frac * abs(level), limits.rise_sigmas * history.noise)
+    over = [x for x in history.losses[-3:] if not x <= bar]
+    ratio = max(history.groups[g].recent_ratio for g in hot)
+    far = ratio * (reading.loss - level) > limits.rise_frac * abs(level)
+    if reading.loss <= bar or not (far or len(over) >= 2):
+        return None
+    return _too_hot(history, reading, hot, level)
+
+
+def divergence(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
+    """Three losses in a row far above where the run began, whatever the updates look like."""
+    if len(history.losses) < 3 or history.age < 3:
+        return None
+    start = history.start_level
+    bar = start + max((limits.diverged_factor - 1) * abs(start), limits.rise_sigmas * history.noise)
+    last = history.losses[-3:]
+    if not all(x > bar for x in last):
+        return None
+    text = f"the loss has been above {number(min(last))} for 3 steps; the run began at {number(start)}"
+    return _finding(Kind.DIVERGENCE, reading, _moving(reading), text, loss=reading.loss, start=start)
+
+
+def regress(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
+    """The run has lost most of what it had learned, or half of it for long, while its updates are not small: a ramp's top does this."""
+    start, best, now = history.start_level, history.best, history.median(5)
+    learned = start - best
+    hot = _hot_groups(history, limits.hot_ratio / 10)
+    if history.age < 8 or not hot or not learned > max(0.1 * abs(start), limits.rise_sigmas * history.noise):
+        return None
+    margin = limits.rise_sigmas * history.noise
+    most = now > best + max(0.5 * (1 + limits.regress_frac) * learned, margin)
+    long = len(history.losses) > 12 and min(history.losses[-12:]) > best + max(limits.regress_frac * learned, margin / 2)
+    if not (most or long):
+        return None
+    text = f"the loss had come down from {number(start)} to {number(best)} and is back at {number(now)}"
+    return _finding(Kind.TOO_HOT, reading, hot, text, loss=now, best=best, start=start)
+
+
+def collapse(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
+    """Stages have gone silent, or no gradient arrives, and the loss is stuck where guessing leaves it (the seed's runs at lr=1).
+
+    Source: the seed notebook's lr=1 pictures; dead ReLUs (Lu et al. 2019). A stage is silent against its own first readings.
+    """
+    if history.age < 8 or not history.median(5) >= limits.stuck_frac * min(history.start_level, _plateau(history)):
+        return None
+    silent = [
+        s.name
+        for s in reading.stages
+        for past in [dict(history.stages).get(s.path)]
+        if past is not None and s.quiet_frac >= limits.quiet_frac and past.baseline_quiet < limits.quiet_frac - 0.2
+    ]
+    dead = [
+        g.index
+        for g, past in zip(reading.groups, history.groups, strict=True)
+        if not g.frozen and g.grad_rms is not None and past.first_grad > 0 and g.grad_rms < limits.dead_grad_frac * past.first_grad
+    ]
+    alive = [g.index for g in reading.groups if not g.frozen and g.grad_rms is not None]
+    if not silent and not (dead and len(dead) == len(alive)):
+        return None
+    seen = f"{', '.join(silent)} {'is' if len(silent) == 1 else 'are'} at zero" if silent else "hardly any gradient arrives"
+    text = f"collapsed: {seen}, and the loss is stuck at {number(history.median(5))}"
+    return _finding(Kind.COLLAPSE, reading, _moving(reading), text, stages=tuple(silent), loss=reading.loss)
+
+
+RULES: tuple[Rule, ...] = (non_finite, ruinous_step, runaway, divergence, collapse, regress)
+
+
+def _hot_groups(history: History, bar: float) -> tuple[int, ...]:
+    return tuple(i for i, g in enumerate(history.groups) if g.recent_ratio >= bar)
+
+
+def _moving(reading: Reading) -> tuple[int, ...]:
+    return tuple(g.index for g in reading.groups if not g.frozen)
+
+
+def _level(history: History) -> float:
+    """The loss to compare with: where the run stood before its last two steps, and never above its start."""
+    before = [x for x in history.losses[:-1] if math.isfinite(x)]
+    if not before:
+        return math.nan
+    return min(before[0], history.best) if math.isfinite(history.best) else before[0]
+
+
+def _plateau(history: History) -> float:
+    """Where a net that answers the same whatever it is shown would stand: no better than the flattest of the last losses."""
+    last = [x for x in history.losses[-12:] if math.isfinite(x)]
+    if len(last) < 12:
+        return math.inf
+    spread = max(last) - min(last)
+    return min(last) if spread < 0.15 * abs(last[-1]) else math.inf
+
+
+def _too_hot(history: History, reading: Reading, hot: tuple[int, ...], level: float) -> Finding:
+    ratio = max(history.groups[g].recent_ratio for g in hot)
+    text = (
+        f"{sentence_groups(reading, hot)} too hot: an update of {number(ratio)} of the weights in one step (healthy: 0.001 to 0.05), "
+        f"and the loss went from {number(level)} to {number(reading.loss)}"
+    )
+    return _finding(Kind.TOO_HOT, reading, hot, text, update_ratio=ratio, loss=reading.loss, level=level)
+
+
+def _finding(
+    kind: Kind, reading: Reading, groups: tuple[int, ...], text: str, *, stages: tuple[str, ...] | None = None, **evidence: float
+) -> Finding:
+    named = stages if stages is not None else tuple(s for g in reading.groups if g.index in groups for s in g.stages)
+    return Finding(
+        step=reading.step, kind=kind, groups=groups, stages=named, message=f"{place(reading)}: {text}", evidence=evidence
+    )

@@ -1,0 +1,131 @@
+"""What the rules remember of a run: a frozen summary that each reading moves on by one step. Pure; no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+from dataclasses import dataclass
+
+from adaptlr.records import GroupReading, Reading
+
+_LOSSES = 24  # kept for levels and for their noise
+_STEPS = 6  # of update ratios kept
+_START = 5  # losses that make the level at the start
+_STAGE_BASELINE = 4  # readings of a stage that make its own baseline
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupPast:
+    """One group's last steps. Ratios, travel and walk are of the steps since the start or the last change of its scale."""
+
+    ratios: tuple[float, ...] = ()  # update ratios, newest last
+    peak_lr: float = 0.0  # largest scheduled lr so far
+    last_lr: float = 0.0
+    rising: bool = False  # the schedule is still going up
+    first_grad: float = 0.0  # gradient RMS of the run's first step, when nothing was ruined yet
+    no_grad_steps: int = 0  # in a row
+    starved_steps: int = 0  # in a row; counted by the rule's own condition on a reading
+    walk: float | None = None  # rho x t, newest
+    age: int = 0  # steps since the start or the last change of scale
+    decay_travel: float = 0.0  # what lr x weight decay alone would have moved, as a share of the weights
+
+    @property
+    def recent_ratio(self) -> float:
+        """Largest update ratio of the steps that a loss can already have felt, i.e. all but the newest."""
+        past = self.ratios[:-1]
+        return max((math.inf if math.isnan(r) else r for r in past), default=0.0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StagePast:
+    """One stage's own healthy baseline and newest reading."""
+
+    baseline: tuple[float, ...] = ()  # quiet fractions of its first readings
+    quiet: float = 0.0
+
+    @property
+    def baseline_quiet(self) -> float:
+        return statistics.median(self.baseline) if self.baseline else 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class History:
+    """The run so far, as far as the rules need it. ``start`` survives a rollback; the rest begins anew with it."""
+
+    start: tuple[float, ...] = ()  # the first losses of the run
+    losses: tuple[float, ...] = ()  # newest last, the newest included
+    best: float = math.inf  # lowest running median of three losses
+    age: int = 0  # readings since the start or the last rollback
+    groups: tuple[GroupPast, ...] = ()
+    stages: tuple[tuple[str, StagePast], ...] = ()
+
+    @property
+    def start_level(self) -> float:
+        """The loss of the untrained net: the first one where the next are already ruined."""
+        return min(self.start[0], statistics.median(self.start)) if self.start else math.nan
+
+    @property
+    def noise(self) -> float:
+        """Robust standard deviation of the loss from step to step; a tenth of the loss while there are too few to tell."""
+        finite = [x for x in self.losses[:-1] if math.isfinite(x)]
+        if len(finite) < 6:
+            return 0.1 * abs(finite[0]) if finite else 0.0
+        jumps = [abs(b - a) for a, b in zip(finite, finite[1:], strict=False)]
+        return 1.4826 * statistics.median(jumps) / math.sqrt(2)
+
+    def median(self, n: int) -> float:
+        """Median of the last ``n`` losses; a NaN counts as infinite."""
+        last = [math.inf if math.isnan(x) else x for x in self.losses[-n:]]
+        return statistics.median(last) if last else math.nan
+
+    def restarted(self) -> History:
+        """After a rollback: the memory of how the run began, and of each stage's baseline, is kept."""
+        groups = tuple(GroupPast(peak_lr=g.peak_lr, first_grad=g.first_grad, last_lr=g.last_lr) for g in self.groups)
+        return History(start=self.start, groups=groups, stages=self.stages)
+
+    def rescaled(self, groups: tuple[int, ...]) -> History:
+        """After a change of these groups' scales: what they did before says nothing about them now."""
+        new = tuple(
+            GroupPast(peak_lr=g.peak_lr, first_grad=g.first_grad, last_lr=g.last_lr) if i in groups else g
+            for i, g in enumerate(self.groups)
+        )
+        return dataclasses.replace(self, groups=new)
+
+
+def _advance_group(past: GroupPast, now: GroupReading) -> GroupPast:
+    ratio = now.update_ratio
+    grad = now.grad_rms if now.grad_rms is not None else 0.0
+    age = past.age + 1
+    return GroupPast(
+        ratios=(*past.ratios, ratio)[-_STEPS:] if ratio is not None else past.ratios,
+        peak_lr=max(past.peak_lr, now.lr),
+        last_lr=now.lr,
+        rising=past.age > 0 and now.lr > past.last_lr,
+        first_grad=past.first_grad or (grad if math.isfinite(grad) else 0.0),
+        no_grad_steps=past.no_grad_steps,
+        starved_steps=past.starved_steps,
+        walk=now.distance_index * age if now.distance_index is not None else None,
+        age=age,
+        decay_travel=past.decay_travel + now.lr_weight_decay,
+    )
+
+
+def advance(history: History, reading: Reading) -> History:
+    """The history after one more reading. Groups are matched by position; new groups begin empty."""
+    losses = (*history.losses, reading.loss)[-_LOSSES:]
+    pasts = history.groups + tuple(GroupPast() for _ in range(len(reading.groups) - len(history.groups)))
+    stages = dict(history.stages)
+    for s in reading.stages:
+        past = stages.get(s.path, StagePast())
+        baseline = (*past.baseline, s.quiet_frac) if len(past.baseline) < _STAGE_BASELINE else past.baseline
+        stages[s.path] = StagePast(baseline=baseline, quiet=s.quiet_frac)
+    new = dataclasses.replace(
+        history,
+        start=history.start if len(history.start) >= _START else (*history.start, reading.loss),
+        losses=losses,
+        age=history.age + 1,
+        groups=tuple(_advance_group(p, g) for p, g in zip(pasts, reading.groups, strict=False)),
+        stages=tuple(stages.items()),
+    )
+    return dataclasses.replace(new, best=min(history.best, new.median(3))) if len(losses) >= 3 else new

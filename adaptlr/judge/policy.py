@@ -1,0 +1,310 @@
+"""Findings -> decision. Pure: (settings, control, findings, ...) -> (control, decision).
+
+The cure for "too hot" is a rollback and, from then on, a *ceiling* on the group's update ratio: each step, the scale is lowered (never
+raised by the ceiling itself) so that the step which is about to be taken stays under it. A ceiling is free of the optimizer's and the
+net's scale, follows a schedule that still ramps up, and leaves the shape of one that anneals as it is. If the run breaks again, the
+ceiling drops, and the rollback goes back to the start.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+from dataclasses import dataclass
+
+from adaptlr.judge.detect import HOT
+from adaptlr.judge.history import History
+from adaptlr.judge.words import group_name, number, times
+from adaptlr.records import Action, Decision, Finding, Kind, Provenance, Reading
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What the controller may do. The defaults are one set for every net.
+
+    Raises:
+        ValueError: a setting is outside its range; the message quotes the value.
+    """
+
+    ceiling: float = 0.02  # update ratio that a group which was too hot is held under, (0, 1): mid of what trained well
+    side_ceiling: float = 0.05  # and the other groups of that run: the top of what trained well, (0, 1)
+    retreat: float = 3.0  # each further failure divides ceiling and learning rate by this, [1.5, 100]
+    raise_ratio: float = 5e-3  # update ratio that a net which was too cold is raised to, (0, 1)
+    raise_again: float = 3.0  # factor of a further raise, (1, 100]
+    max_rollbacks: int = 8  # in one run, [0, 1000]; then it says so, and holds
+    max_raises: int = 6  # likewise
+    quiet_steps: int = 50  # a finding that goes on is said again only after so many steps without it, [1, 1e9]
+
+    def __post_init__(self) -> None:
+        ranges = {
+            "ceiling": (0, 1),
+            "side_ceiling": (0, 1),
+            "retreat": (1.5, 100),
+            "raise_ratio": (0, 1),
+            "raise_again": (1, 100),
+            "max_rollbacks": (0, 1000),
+            "max_raises": (0, 1000),
+            "quiet_steps": (1, 10**9),
+        }
+        for name, (low, high) in ranges.items():
+            value = getattr(self, name)
+            if not low <= value <= high or value != value:
+                raise ValueError(
+                    f"{name} must lie in [{low}, {high}], got {value!r}: see adaptlr.judge.policy.Settings for its meaning"
+                )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupControl:
+    """How one group's learning rate is held."""
+
+    scale: float = 1.0
+    ceiling: float | None = None  # update ratio; None: no ceiling
+    max_lr: float | None = None  # effective learning rate; None: no limit
+    per_lr: float | None = None  # newest update ratio over effective lr
+    first_per_lr: float | None = None  # the same of the run's first step, to start again from
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Control:
+    """The policy's memory. It survives every rollback."""
+
+    groups: tuple[GroupControl, ...] = ()
+    rollbacks: int = 0
+    raises: int = 0
+    acted: bool = False
+    stopped: bool = False
+    last_said: tuple[tuple[Kind, int], ...] = ()  # step on which a kind was last found
+    last_poison: int | None = None
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        return tuple(g.scale for g in self.groups)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refuge:
+    """A snapshot that could be restored: the step it was taken before, and whether the steps after it were healthy."""
+
+    step: int
+    certified: bool
+    per_lr: tuple[float | None, ...] = ()  # each group's update ratio over effective lr at that time
+
+
+def hold_under(group: GroupControl, lr: float) -> GroupControl:
+    """The group with its scale lowered, if need be, so that a step at scheduled ``lr`` stays under its ceilings."""
+    if lr <= 0:
+        return group
+    limits = [group.scale]
+    if group.max_lr is not None:
+        limits.append(group.max_lr / lr)
+    if group.ceiling is not None and group.per_lr is not None and group.per_lr > 0:
+        limits.append(group.ceiling / (group.per_lr * lr))
+    return dataclasses.replace(group, scale=min(limits))
+
+
+def measured(control: Control, reading: Reading) -> Control:
+    """The control after a step's update ratios were seen."""
+    groups = control.groups + tuple(GroupControl() for _ in range(len(reading.groups) - len(control.groups)))
+    out = []
+    for group, now in zip(groups, reading.groups, strict=False):
+        ratio, lr = now.update_ratio, now.effective_lr
+        if ratio is None or not math.isfinite(ratio) or lr <= 0 or now.frozen:
+            out.append(group)
+            continue
+        first = group.first_per_lr if group.first_per_lr is not None else ratio / lr
+        out.append(dataclasses.replace(group, per_lr=ratio / lr, first_per_lr=first))
+    return dataclasses.replace(control, groups=tuple(out))
+
+
+def news(settings: Settings, control: Control, findings: tuple[Finding, ...]) -> tuple[Control, tuple[Finding, ...]]:
+    """Those findings that have not been said within ``quiet_steps``: once an event, never a flood."""
+    said = dict(control.last_said)
+    new = tuple(f for f in findings if f.step - said.get(f.kind, -(10**9)) > settings.quiet_steps)
+    said.update({f.kind: f.step for f in findings})
+    return dataclasses.replace(control, last_said=tuple(said.items())), new
+
+
+def decide(
+    settings: Settings,
+    control: Control,
+    findings: tuple[Finding, ...],
+    reading: Reading,
+    history: History,
+    refuges: tuple[Refuge, ...],
+) -> tuple[Control, Decision | None]:
+    """What to do about ``findings``; None where there is nothing to do or to say.
+
+    ``refuges`` are the snapshots at hand, oldest first; the oldest is the run's start.
+    """
+    if not findings or control.stopped:
+        return control, None
+    hot = next((f for f in findings if f.kind in HOT), None)
+    if hot:
+        return _roll_back(settings, control, hot, reading, history, refuges)
+    for f in findings:
+        if f.kind is Kind.STARVED:
+            return _feed(control, f, reading)
+        if f.kind is Kind.TOO_COLD:
+            return _warm(settings, control, f, reading)
+    return control, None
+
+
+def _roll_back(
+    settings: Settings, control: Control, finding: Finding, reading: Reading, history: History, refuges: tuple[Refuge, ...]
+) -> tuple[Control, Decision]:
+    before = control.scales
+    if control.rollbacks >= settings.max_rollbacks or not refuges:
+        why = f"{control.rollbacks} rollbacks did not help" if refuges else "there is no snapshot to go back to"
+        stopped = dataclasses.replace(control, stopped=True)
+        return stopped, Decision(
+            step=reading.step,
+            action=Action.STOP,
+            scales_before=before,
+            scales_after=before,
+            findings=(finding.kind,),
+            message=f"{finding.message}; {why}: adaptlr leaves the run alone from here on. Look for a cause other than the learning rate",
+        )
+    ruined_by_data = (
+        finding.kind is Kind.NON_FINITE
+        and finding.evidence.get("update_ratio", 0.0) < settings.side_ceiling
+        and (control.last_poison is None or reading.step - control.last_poison > settings.quiet_steps)
+        and _was_healthy(history)
+    )
+    certified = [r for r in refuges if r.certified]
+    first_time = control.rollbacks == 0 or ruined_by_data
+    refuge = certified[-1] if certified and first_time else refuges[0]
+    if ruined_by_data:
+        control = dataclasses.replace(control, rollbacks=control.rollbacks + 1, last_poison=reading.step, acted=True)
+        return control, Decision(
+            step=reading.step,
+            action=Action.ROLLBACK,
+            scales_before=before,
+            scales_after=before,
+            findings=(finding.kind,),
+            restored_step=refuge.step,
+            message=f"{finding.message}; nothing led up to it, so a bad batch is to blame: back to step {refuge.step}, learning rates as they were",
+        )
+    accused = finding.groups or tuple(range(len(control.groups)))
+    groups = tuple(
+        _cut(settings, g, now.lr, index in accused, control.rollbacks, _per_lr_at(refuge, refuges[0], index, g))
+        for index, (g, now) in enumerate(zip(control.groups, reading.groups, strict=True))
+    )
+    new = dataclasses.replace(control, groups=groups, rollbacks=control.rollbacks + 1, acted=True)
+    factor = min((a.scale / b.scale for a, b in zip(new.groups, control.groups, strict=True)), default=1.0)
+    held = min((g.ceiling for g in groups if g.ceiling is not None), default=settings.ceiling)
+    return new, Decision(
+        step=reading.step,
+        action=Action.ROLLBACK,
+        scales_before=before,
+        scales_after=new.scales,
+        findings=(finding.kind,),
+        restored_step=refuge.step,
+        message=(
+            f"{finding.message}; rolled back to step {refuge.step}, learning rate now {times(factor)}, "
+            f"and no step above {number(held)} of the weights from here on"
+        ),
+        advice=_lr_advice(reading, new),
+    )
+
+
+def _was_healthy(history: History) -> bool:
+    """The losses before the newest stood where the run's best ones were."""
+    before = [x for x in history.losses[:-1] if math.isfinite(x)]
+    if len(before) < 3 or len(before) < len(history.losses) - 1:
+        return False
+    return statistics.median(before[-3:]) <= max(history.best, min(history.start_level, history.best * 1.5)) + 4 * history.noise
+
+
+def _per_lr_at(refuge: Refuge, start: Refuge, index: int, group: GroupControl) -> float | None:
+    """The update ratio over lr that the group had where the run goes back to."""
+    if refuge is start or index >= len(refuge.per_lr):
+        return group.first_per_lr
+    return refuge.per_lr[index]
+
+
+def _cut(settings: Settings, group: GroupControl, lr: float, accused: bool, rollbacks: int, per_lr: float | None) -> GroupControl:
+    """One group after a rollback: its ceilings, and the scale that keeps the first step from there under them."""
+    retreat = settings.retreat**rollbacks
+    effective = lr * group.scale
+    if accused:
+        ceiling = settings.ceiling / retreat
+        limit = effective / settings.retreat
+        max_lr = min(limit, group.max_lr) if group.max_lr is not None else limit
+    else:
+        ceiling = settings.side_ceiling / retreat
+        max_lr = group.max_lr
+    if group.ceiling is not None:
+        ceiling = min(ceiling, group.ceiling)
+    return hold_under(dataclasses.replace(group, ceiling=ceiling, max_lr=max_lr, per_lr=per_lr), lr)
+
+
+def _feed(control: Control, finding: Finding, reading: Reading) -> tuple[Control, Decision]:
+    """Give starved groups the learning rate of the best fed one."""
+    fed = [g for g in reading.groups if g.index not in finding.groups and not g.frozen and g.lr > 0]
+    target = max(g.effective_lr for g in fed)
+    groups = tuple(
+        dataclasses.replace(g, scale=target / reading.groups[i].lr) if i in finding.groups else g
+        for i, g in enumerate(control.groups)
+    )
+    new = dataclasses.replace(control, groups=groups, acted=True, raises=control.raises + 1)
+    factors = ", ".join(f"{group_name(reading, i)} {times(groups[i].scale / control.groups[i].scale)}" for i in finding.groups)
+    return new, Decision(
+        step=reading.step,
+        action=Action.RESCALE,
+        scales_before=control.scales,
+        scales_after=new.scales,
+        findings=(finding.kind,),
+        message=f"{finding.message}; its learning rate is now that of the best fed group: {factors}",
+        advice=f"Next time: one learning rate for all groups (here {number(target)} at this step)",
+    )
+
+
+def _warm(settings: Settings, control: Control, finding: Finding, reading: Reading) -> tuple[Control, Decision | None]:
+    """Raise a net that is at its random initialisation; warn about one that is not."""
+    moving = [reading.groups[i] for i in finding.groups]
+    if control.raises >= settings.max_raises:
+        return control, None
+    if any(g.provenance is not Provenance.RANDOM for g in moving):
+        if control.acted:
+            return control, None
+        return control, Decision(
+            step=reading.step,
+            action=Action.HOLD,
+            scales_before=control.scales,
+            scales_after=control.scales,
+            findings=(finding.kind,),
+            message=f"{finding.message}; its weights are not (all) random, so this may be meant: nothing was changed",
+        )
+    fastest = max(g.update_ratio or 0.0 for g in moving)
+    wanted = settings.raise_ratio / fastest if fastest > 0 else 1e3
+    factor = min(max(wanted, settings.raise_again), 1e6)
+    groups = []
+    for i, g in enumerate(control.groups):
+        if i not in finding.groups:
+            groups.append(g)
+            continue
+        lifted = dataclasses.replace(g, scale=g.scale * factor, ceiling=g.ceiling if g.ceiling is not None else settings.ceiling)
+        groups.append(hold_under(lifted, reading.groups[i].lr))
+    new = dataclasses.replace(control, groups=tuple(groups), raises=control.raises + 1, acted=True)
+    gained = max(a.scale / b.scale for a, b in zip(new.groups, control.groups, strict=True))
+    if gained < 1.2:
+        return control, None
+    return new, Decision(
+        step=reading.step,
+        action=Action.RESCALE,
+        scales_before=control.scales,
+        scales_after=new.scales,
+        findings=(finding.kind,),
+        message=f"{finding.message}; its learning rate is now {times(gained)}",
+        advice=_lr_advice(reading, new),
+    )
+
+
+def _lr_advice(reading: Reading, control: Control) -> str:
+    factors = {number(c.scale) for g, c in zip(reading.groups, control.groups, strict=True) if not g.frozen}
+    lrs = [number(g.lr * c.scale) for g, c in zip(reading.groups, control.groups, strict=True) if not g.frozen]
+    if len(factors) == 1:
+        return f"Next time: a learning rate {times(float(next(iter(factors))))} as large (here {lrs[0]} at this step)"
+    return f"Next time: learning rates of {', '.join(lrs)} at this step, group by group"

@@ -1,0 +1,71 @@
+"""Every number that a rule compares with, by name, with its unit, its range and where it comes from.
+
+"Measured" means: on Fashion-MNIST with a slim ResNet, a VGG-like net without normalisation, an MLP and a small ViT, under Adam and
+SGD with momentum; ``experiments/rescue.py`` makes the runs again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Thresholds:
+    """What counts as too hot, collapsed, starved or cold. The defaults are one set for every net; change them knowing why.
+
+    Raises:
+        ValueError: a threshold is outside its range; the message quotes the value.
+    """
+
+    hot_ratio: float = 0.1  # update ratio, (0, 1]: measured healthy runs stay below 0.05 but for their first steps
+    ruin_ratio: float = 0.5  # update ratio, (0, 10]: no measured run trained well that started above 0.5
+    rise_frac: float = 0.3  # share of the loss by which it must have risen to agree that updates are too large, (0, 10]
+    rise_sigmas: float = 4.0  # and by so many robust standard deviations of its steps, (0, 100]
+    diverged_factor: float = 2.0  # the loss over its level at the start, (1, 1000]: one batch is noise, three in a row are not
+    regress_frac: float = 0.5  # share of what had been learned that is lost again, (0, 1]
+    dead_grad_frac: float = 1e-4  # gradient RMS over its first value at which no gradient arrives any more, (0, 1)
+    quiet_frac: float = 0.98  # share of near-zero activations in a stage that counts as silent, (0, 1]
+    stuck_frac: float = 0.9  # of the loss at the start: at or above it, the net is no better than guessing, (0, 1]
+    starved_share: float = 0.01  # a group's update ratio over the median of the others' at which it is starved, (0, 1)
+    starved_ratio: float = 1e-4  # and its update ratio itself, (0, 1): below it a weight needs 10,000 steps to move by its own size
+    starved_steps: int = 4  # steps in a row, [1, 1000]
+    cold_walk: float = (
+        3.8  # rho x t at which a net still walks a straight line, (0, 100]: about 5 in theory, 2.5-3.6 measured when cold
+    )
+    cold_ratio: float = 1.5e-3  # update ratio at and above which no group is called cold, (0, 1)
+    cold_steps: int = 16  # steps of evidence, [8, 10000]: rho is noise before that
+    frozen_ratio: float = 1e-5  # update ratio at which even a warm-up of x25 would leave a net standing still, (0, 1)
+    decay_share: float = 0.8  # share of the travel that weight decay alone explains, (0, 1]
+    decay_per_step: float = (
+        2e-3  # lr x weight decay from which the question is asked, (0, 1): 0.999 a step halves weights in 350 steps
+    )
+
+    def __post_init__(self) -> None:
+        ranges: dict[str, tuple[float, float]] = {
+            "hot_ratio": (0, 1),
+            "ruin_ratio": (0, 10),
+            "rise_frac": (0, 10),
+            "rise_sigmas": (0, 100),
+            "diverged_factor": (1, 1000),
+            "regress_frac": (0, 1),
+            "dead_grad_frac": (0, 1),
+            "quiet_frac": (0, 1),
+            "stuck_frac": (0, 1),
+            "starved_share": (0, 1),
+            "starved_ratio": (0, 1),
+            "starved_steps": (0, 1000),
+            "cold_walk": (0, 100),
+            "cold_ratio": (0, 1),
+            "cold_steps": (7, 10_000),
+            "frozen_ratio": (0, 1),
+            "decay_share": (0, 1),
+            "decay_per_step": (0, 1),
+        }
+        for f in dataclasses.fields(self):
+            low, high = ranges[f.name]
+            value = getattr(self, f.name)
+            if not low < value <= high:
+                raise ValueError(
+                    f"{f.name} must lie in ({low}, {high}], got {value!r}: see adaptlr.judge.thresholds for its meaning"
+                )

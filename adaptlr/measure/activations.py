@@ -1,0 +1,169 @@
+"""Forward hooks that count a sample of each stage's activations, and are gone when the ``with`` block ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from adaptlr.measure.stages import Stage
+from adaptlr.measure.stats import ActivationSample, count, stage_reading
+from adaptlr.records import StageReading
+
+
+class ActivationProbe:
+    """Counts activations of the stages in training passes, while it is entered and ``enabled``.
+
+    Outputs are never changed nor kept. A pass is a training pass if gradients are recorded and the module is in training mode.
+    A stage that runs several times (a shared module, micro-batches) adds up; recomputing it for activation checkpointing does not.
+
+    Args:
+        stages: from :func:`adaptlr.measure.stages.find_stages`.
+        seed: shifts the sampled positions.
+        hist_bins, hist_max: the histogram of |a|.
+        sample_size: most activations read from one output.
+
+    >>> from adaptlr.measure.stages import find_stages
+    >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    >>> stages = find_stages(net)
+    >>> with ActivationProbe(stages) as probe:
+    ...     _ = net(torch.randn(16, 4))
+    ...     counts = probe.collect()
+    >>> [(r.name, r.n) for r in probe.readings(counts.cpu())]
+    [('fc1', 128), ('head', 32)]
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[Stage],
+        *,
+        seed: int = 0,
+        hist_bins: int = 40,
+        hist_max: float = 10.0,
+        sample_size: int = 8192,
+    ) -> None:
+        if hist_bins < 1 or not hist_max > 0:
+            raise ValueError(f"hist_bins must be at least 1 and hist_max above 0; got hist_bins={hist_bins}, hist_max={hist_max}")
+        sample = ActivationSample(size=sample_size, per_unit=min(32, sample_size), seed=seed)
+        self.stages = tuple(stages)
+        self.enabled = True
+        self._hist_max = hist_max
+        self._saw_forward = False
+        self._tallies = tuple(_Tally(sample, hist_bins, hist_max) for _ in self.stages)
+        self._handles: list[RemovableHandle] = []
+
+    def __enter__(self) -> Self:
+        if self._handles:
+            raise RuntimeError("the probe is already on the model: leave it before entering it again")
+        for stage, tally in zip(self.stages, self._tallies, strict=True):
+            self._handles.append(stage.module.register_forward_hook(_Hook(self, tally)))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    @property
+    def saw_forward(self) -> bool:
+        """A stage ran in a training pass since the last :meth:`collect`, counted or not."""
+        return self._saw_forward
+
+    def collect(self) -> Tensor | None:
+        """Counts since the last call [stages, counters], on the device, zeros for a stage that did not run; then starts anew.
+
+        Rows of other ranks may be added to them. None if nothing was counted.
+        """
+        self._saw_forward = False
+        rows = [tally.reset() for tally in self._tallies]
+        first = next((row for row in rows if row is not None), None)
+        if first is None:
+            return None
+        return torch.stack([torch.zeros_like(first) if r is None else r.to(first.device, first.dtype) for r in rows])
+
+    def readings(self, host_counts: Tensor, groups: Sequence[int | None] | None = None) -> tuple[StageReading, ...]:
+        """Counts on the host [stages, counters] -> readings of the stages that ran.
+
+        Args:
+            host_counts: what :meth:`collect` returned, brought over (and summed across ranks).
+            groups: optimizer group of each stage, from :func:`adaptlr.measure.stages.assign_groups`.
+        """
+        groups = groups if groups is not None else [None] * len(self.stages)
+        return tuple(
+            stage_reading(row, name=stage.name, path=stage.path, group=group, hist_max=self._hist_max)
+            for stage, group, row in zip(self.stages, groups, host_counts, strict=True)
+            if row[0] > 0
+        )
+
+
+class _Tally:
+    """The counts of one stage since the last reset."""
+
+    def __init__(self, sample: ActivationSample, hist_bins: int, hist_max: float) -> None:
+        self.sample, self.hist_bins, self.hist_max = sample, hist_bins, hist_max
+        self.counts: Tensor | None = None
+        self.in_forward = False  # counted outside of a backward pass
+
+    def add(self, output: Tensor) -> None:
+        counts = count(self.sample.take(output), hist_bins=self.hist_bins, hist_max=self.hist_max)
+        self.counts = counts if self.counts is None else self.counts + counts.to(self.counts.device)
+
+    def reset(self) -> Tensor | None:
+        counts, self.counts, self.in_forward = self.counts, None, False
+        return counts
+
+
+class _Hook:
+    """The forward hook of one stage. A copy or a pickle of the model carries an inert one instead."""
+
+    def __init__(self, probe: ActivationProbe, tally: _Tally) -> None:
+        self.probe, self.tally = probe, tally
+        # Under torch.compile the sample is counted between two graphs. Not a decorator: that would load the compiler on import.
+        self.count: Callable[[object], None] = torch.compiler.disable(self._count)
+
+    def __call__(self, module: nn.Module, args: object, output: object) -> None:
+        if not (module.training and torch.is_grad_enabled()):
+            return
+        self.probe._saw_forward = True
+        if self.probe.enabled:
+            self.count(output)
+
+    def _count(self, output: object) -> None:
+        # Checkpointing runs a stage again within the backward pass. The re-entrant kind ran it without gradients before, so that
+        # the second run is the one that counts; the other kind has been counted already.
+        recomputing = torch._C._current_graph_task_id() != -1
+        if recomputing and self.tally.in_forward:
+            return
+        tensor = _first_floating(output)
+        if tensor is not None:
+            self.tally.in_forward = self.tally.in_forward or not recomputing
+            self.tally.add(tensor)
+
+    def __reduce__(self) -> tuple[type[_Inert], tuple[()]]:
+        return _Inert, ()
+
+
+class _Inert:
+    """What becomes of a hook in a copy of the model."""
+
+    def __call__(self, module: nn.Module, args: object, output: object) -> None:
+        return None
+
+
+def _first_floating(output: Any) -> Tensor | None:
+    """The first dense floating-point tensor in nested tuples, lists, mappings (transformers' outputs are) and dataclasses."""
+    if isinstance(output, Tensor):
+        return output if output.is_floating_point() and output.layout == torch.strided and not output.is_meta else None
+    if isinstance(output, Mapping):
+        parts: Sequence[Any] = list(output.values())
+    elif isinstance(output, tuple | list):
+        parts = output
+    elif hasattr(output, "__dataclass_fields__"):
+        parts = [getattr(output, field) for field in output.__dataclass_fields__]
+    else:
+        return None
+    return next((t for t in map(_first_floating, parts) if t is not None), None)

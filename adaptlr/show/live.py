@@ -1,0 +1,84 @@
+"""Findings and decisions in words: one line for a terminal or a notebook, a few words for a mark in a picture."""
+
+from __future__ import annotations
+
+import math
+
+from adaptlr.records import Action, Decision, Finding
+from adaptlr.trace import Trace
+
+
+def line(record: Finding | Decision) -> str:
+    """One printed line, without a line break, so that it can go through a progress bar.
+
+    >>> from adaptlr.records import Kind
+    >>> line(Finding(step=7, kind=Kind.TOO_HOT, groups=(0,), stages=("conv1",), message="Steps are half as large as the weights."))
+    'adaptlr, step 7: too hot (conv1; group 0). Steps are half as large as the weights.'
+    """
+    head = f"adaptlr, step {record.step}"
+    if isinstance(record, Finding):
+        return _one_line(f"{head}: {record.kind}{_where(record)}. {record.message}")
+    advice = f" Next time: {record.advice}" if record.advice else ""
+    return _one_line(f"{head}: {short(record)}{_why(record)}. {record.message}{advice}")
+
+
+def short(decision: Decision) -> str:
+    """What was done, in a few words.
+
+    >>> short(Decision(step=59, action=Action.ROLLBACK, scales_before=(1, 1), scales_after=(0.1, 0.1), message="", restored_step=0))
+    'rolled back to 0, x1/10'
+    """
+    match decision.action:
+        case Action.ROLLBACK:
+            words = "rolled back" if decision.restored_step is None else f"rolled back to {decision.restored_step}"
+            return ", ".join(filter(None, [words, factors(decision).removeprefix("all groups ")]))
+        case Action.RESCALE:
+            return factors(decision) or "rescaled, unchanged"
+        case Action.HOLD:
+            return "warned"
+        case Action.STOP:
+            return "stopped acting"
+
+
+def headline(trace: Trace) -> str:
+    """What happened in the run, as a title: its first decision, or that nothing was wrong."""
+    if trace.decisions:
+        first, others = trace.decisions[0], len(trace.decisions) - 1
+        why = f"{', '.join(first.findings)}: " if first.findings else ""
+        more = f", and {others} more decision{'s' if others > 1 else ''}" if others else ""
+        return f"Step {first.step}, {why}{short(first)}{more}"
+    steps = f"{len(trace.readings)} step{'' if len(trace.readings) == 1 else 's'}"
+    found = f"{len(trace.findings)} finding{'' if len(trace.findings) == 1 else 's'}, no decision"
+    return f"{steps}, {found if trace.findings else 'no fault found'}"
+
+
+def factors(decision: Decision) -> str:
+    """By what each group's learning rate was multiplied; empty if none changed.
+
+    >>> factors(Decision(step=1, action=Action.RESCALE, scales_before=(1, 1), scales_after=(1000, 1), message=""))
+    'group 0 x1000'
+    """
+    pairs = list(zip(decision.scales_before, decision.scales_after, strict=True))
+    changed = [(i, _factor(before, after)) for i, (before, after) in enumerate(pairs) if before != after]
+    if len(changed) == len(pairs) and len({text for _, text in changed}) == 1:
+        return f"{'all groups' if len(pairs) > 1 else 'group 0'} {changed[0][1]}"
+    return ", ".join(f"group {i} {text}" for i, text in changed)
+
+
+def _factor(before: float, after: float) -> str:
+    ratio = after / before if before else math.inf
+    return f"x{ratio:.3g}" if ratio >= 1 or ratio == 0 else f"x1/{1 / ratio:.3g}"
+
+
+def _where(finding: Finding) -> str:
+    groups = f"group{'s' if len(finding.groups) > 1 else ''} {', '.join(map(str, finding.groups))}" if finding.groups else ""
+    places = "; ".join(filter(None, [", ".join(finding.stages), groups]))
+    return f" ({places})" if places else ""
+
+
+def _why(decision: Decision) -> str:
+    return f" (found: {', '.join(decision.findings)})" if decision.findings else ""
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,65 @@
+"""Golden text for one-line messages."""
+
+from __future__ import annotations
+
+import pytest
+
+from adaptlr.records import Action, Decision, Finding, Kind, Reading
+from adaptlr.show.live import factors, headline, line, short
+from adaptlr.trace import Trace
+from tests.show.fake import fake_trace
+
+
+def _decision(action: Action = Action.RESCALE, before=(1.0, 1.0, 1.0), after=(1.0, 1.0, 1.0), **more) -> Decision:
+    return Decision(step=7, action=action, scales_before=before, scales_after=after, message="Because.", **more)
+
+
+@pytest.mark.parametrize(
+    ("decision", "words"),
+    [
+        (_decision(Action.ROLLBACK, after=(1 / 300,) * 3, restored_step=0), "rolled back to 0, x1/300"),
+        (_decision(Action.ROLLBACK, restored_step=12), "rolled back to 12"),
+        (_decision(Action.ROLLBACK, after=(0.1, 1.0, 1.0), restored_step=5), "rolled back to 5, group 0 x1/10"),
+        (_decision(after=(1000.0, 1.0, 1.0)), "group 0 x1000"),
+        (_decision(after=(10.0, 1.0, 0.5)), "group 0 x10, group 2 x1/2"),
+        (_decision(after=(2.5,) * 3), "all groups x2.5"),
+        (_decision(before=(2.0,), after=(1.0,)), "group 0 x1/2"),
+        (_decision(after=(0.0, 1.0, 1.0)), "group 0 x0"),
+        (_decision(), "rescaled, unchanged"),
+        (_decision(Action.HOLD), "warned"),
+        (_decision(Action.STOP), "stopped acting"),
+    ],
+)
+def test_short(decision: Decision, words: str) -> None:
+    assert short(decision) == words
+
+
+def test_unchanged_scales_have_no_factor() -> None:
+    assert factors(_decision()) == ""
+
+
+def test_golden_lines() -> None:
+    trace = fake_trace()
+    assert [line(r) for r in (*trace.findings, *trace.decisions)] == [
+        "adaptlr, step 59: collapse (conv4_x, conv5_x; groups 1, 2). conv4_x and conv5_x have gone to zero (98% near zero, 45% when "
+        "healthy), and the loss is that of guessing.",
+        "adaptlr, step 59: rolled back to 0, x1/300 (found: collapse). Went back to step 0 and divided every learning rate by 300. "
+        "Next time: fit_one_cycle(4, lr_max=3e-3)",
+        "adaptlr, step 66: group 0 x10 (found: starved group). Group 0 (conv1, conv2_x, conv3_x) is at its random start and hardly "
+        "moves: its learning rate x10.",
+    ]
+
+
+def test_a_line_is_one_line() -> None:
+    finding = Finding(step=1, kind=Kind.NON_FINITE, groups=(), stages=(), message="The loss\n  is NaN.")
+    assert line(finding) == "adaptlr, step 1: non-finite. The loss is NaN."
+
+
+def test_headline() -> None:
+    assert headline(fake_trace()) == "Step 59, collapse: rolled back to 0, x1/300, and 1 more decision"
+    assert headline(fake_trace(cured=False)) == "Step 59, collapse: warned"
+    trace = Trace()
+    trace.append(Reading(step=0, loss=1.0))
+    assert headline(trace) == "1 step, no fault found"
+    trace.append(fake_trace().findings[0])
+    assert headline(trace) == "1 step, 1 finding, no decision"
