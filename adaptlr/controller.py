@@ -31,6 +31,7 @@ from adaptlr.records import Action, Decision, Finding, GroupReading, Provenance,
 from adaptlr.trace import Trace
 
 _CERTIFY_STEPS = 8  # healthy steps after a snapshot that certify it
+_EARLY_STEPS = 200  # before these, only a net that has learned something is certified: starting over costs little, damage much
 
 
 class AdaptLRWarning(UserWarning):
@@ -326,6 +327,9 @@ class Controller:
         risen = math.isfinite(h.best) and not h.median(3) <= h.best + max(0.25 * abs(h.best), 4 * h.noise)
         if findings or hot or risen:
             self._healthy_since = reading.step + 1
+        learned = h.median(5) < self.thresholds.stall_frac * h.start_level
+        if not learned and reading.step < _EARLY_STEPS:
+            return
         for snapshot in self._ring:
             if self._healthy_since <= snapshot.step <= reading.step - _CERTIFY_STEPS:
                 self._ring.certify(snapshot.step)

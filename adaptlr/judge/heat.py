@@ -7,9 +7,10 @@ to agree. The order of the rules in :data:`RULES` is the order of their certaint
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable
 
-from adaptlr.judge.history import History
+from adaptlr.judge.history import GroupPast, History
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.judge.words import number, place, sentence_groups
 from adaptlr.records import Finding, Kind, Reading
@@ -19,7 +20,6 @@ Rule = Callable[[History, Reading, Thresholds], Finding | None]
 
 def non_finite(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
     """A loss, a sampled weight or a sampled gradient is NaN or infinite. Nothing trains on from there."""
-    del limits
     groups = tuple(g.index for g in reading.groups if g.nonfinite)
     if math.isfinite(reading.loss) and not groups:
         return None
@@ -112,7 +112,36 @@ def collapse(history: History, reading: Reading, limits: Thresholds) -> Finding 
     return _finding(Kind.COLLAPSE, reading, _moving(reading), text, stages=tuple(silent), loss=reading.loss)
 
 
-RULES: tuple[Rule, ...] = (non_finite, ruinous_step, runaway, divergence, collapse, regress)
+def stall(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
+    """The loss has stood still since the first steps while the weights are thrown about: a ramp does this before it breaks.
+
+    Source: measured on the VGG-like net and the ViT under SGD with one-cycle. A net that stands still at small updates is not accused.
+    """
+    n = limits.stall_steps // 2
+    dying = any(stage.died_frac >= limits.died_frac for _, stage in history.stages)
+    if len(history.losses) < 2 * n or not (dying or history.median(n) >= limits.stall_frac * history.start_level):
+        return None
+    if math.isinf(_plateau(history, limits.stall_steps)) and history.median(n) < statistics.median(history.losses[-2 * n : -n]):
+        return None
+    hot = tuple(
+        i for i, g in enumerate(history.groups) if g.ratios and statistics.median(g.ratios) >= limits.stall_ratio and not _walks(g)
+    )
+    if not hot:
+        return None
+    ratio = max(statistics.median(history.groups[i].ratios) for i in hot)
+    text = (
+        f"{sentence_groups(reading, hot)} too hot: updates of {number(ratio)} of the weights a step, "
+        f"and the loss has stood at {number(history.median(n))} for {2 * n} steps"
+    )
+    return _finding(Kind.TOO_HOT, reading, hot, text, update_ratio=ratio, loss=history.median(n), stalled=2.0 * n)
+
+
+RULES: tuple[Rule, ...] = (non_finite, ruinous_step, runaway, divergence, collapse, regress, stall)
+
+
+def _walks(group: GroupPast) -> bool:
+    """The group is getting somewhere: its gradients vouch for the distance it goes."""
+    return group.walk is not None and group.walk < 5 * group.age
 
 
 def _hot_groups(history: History, bar: float) -> tuple[int, ...]:
@@ -131,10 +160,10 @@ def _level(history: History) -> float:
     return min(before[0], history.best) if math.isfinite(history.best) else before[0]
 
 
-def _plateau(history: History) -> float:
-    """Where a net that answers the same whatever it is shown would stand: no better than the flattest of the last losses."""
-    last = [x for x in history.losses[-12:] if math.isfinite(x)]
-    if len(last) < 12:
+def _plateau(history: History, steps: int = 12) -> float:
+    """Where a net that answers the same whatever it is shown stands: the lowest of the last losses, if they hardly differ."""
+    last = [x for x in history.losses[-steps:] if math.isfinite(x)]
+    if len(last) < steps:
         return math.inf
     spread = max(last) - min(last)
     return min(last) if spread < 0.15 * abs(last[-1]) else math.inf

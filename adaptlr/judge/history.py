@@ -39,14 +39,21 @@ class GroupPast:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StagePast:
-    """One stage's own healthy baseline and newest reading."""
+    """One stage's own baseline, of its first readings, and its newest reading."""
 
-    baseline: tuple[float, ...] = ()  # quiet fractions of its first readings
+    baseline: tuple[float, ...] = ()  # quiet fractions
+    baseline_dormant: tuple[float, ...] = ()
     quiet: float = 0.0
+    dormant: float = 0.0
 
     @property
     def baseline_quiet(self) -> float:
         return statistics.median(self.baseline) if self.baseline else 0.0
+
+    @property
+    def died_frac(self) -> float:
+        """Share of the stage's units that are dormant now and were not at first."""
+        return self.dormant - (statistics.median(self.baseline_dormant) if self.baseline_dormant else 0.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,8 +69,11 @@ class History:
 
     @property
     def start_level(self) -> float:
-        """The loss of the untrained net: the first one where the next are already ruined."""
-        return min(self.start[0], statistics.median(self.start)) if self.start else math.nan
+        """The loss of the untrained net. The median of the first few, but the very first where the next ones are ruined or learned."""
+        if not self.start:
+            return math.nan
+        first, middle = self.start[0], statistics.median(self.start)
+        return middle if first < middle < 1.5 * first else first
 
     @property
     def noise(self) -> float:
@@ -118,8 +128,14 @@ def advance(history: History, reading: Reading) -> History:
     stages = dict(history.stages)
     for s in reading.stages:
         past = stages.get(s.path, StagePast())
-        baseline = (*past.baseline, s.quiet_frac) if len(past.baseline) < _STAGE_BASELINE else past.baseline
-        stages[s.path] = StagePast(baseline=baseline, quiet=s.quiet_frac)
+        young = len(past.baseline) < _STAGE_BASELINE
+        dormant = s.dormant_frac if s.dormant_frac is not None else 0.0
+        stages[s.path] = StagePast(
+            baseline=(*past.baseline, s.quiet_frac) if young else past.baseline,
+            baseline_dormant=(*past.baseline_dormant, dormant) if young else past.baseline_dormant,
+            quiet=s.quiet_frac,
+            dormant=dormant,
+        )
     new = dataclasses.replace(
         history,
         start=history.start if len(history.start) >= _START else (*history.start, reading.loss),

@@ -19,6 +19,10 @@ from adaptlr.judge.words import group_name, number, times
 from adaptlr.records import Action, Decision, Finding, Kind, Provenance, Reading
 
 
+_WARMUP_STEP = 1.05  # a replayed warm-up grows by so much a step
+_WARMUP_MOST = 5.0  # measured: Adam's update ratio at a given lr falls about fivefold over the first 50 steps
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """What the controller may do. The defaults are one set for every net.
@@ -29,6 +33,9 @@ class Settings:
 
     ceiling: float = 0.02  # update ratio that a group which was too hot is held under, (0, 1): mid of what trained well
     side_ceiling: float = 0.05  # and the other groups of that run: the top of what trained well, (0, 1)
+    slow_retreat: float = (
+        10.0  # divides the learning rate where the damage was slow, and had begun below what it is now, [1.5, 1000]
+    )
     retreat: float = 3.0  # each further failure divides ceiling and learning rate by this, [1.5, 100]
     raise_ratio: float = 5e-3  # update ratio that a net which was too cold is raised to, (0, 1)
     raise_again: float = 3.0  # factor of a further raise, (1, 100]
@@ -40,6 +47,7 @@ class Settings:
         ranges = {
             "ceiling": (0, 1),
             "side_ceiling": (0, 1),
+            "slow_retreat": (1.5, 1000),
             "retreat": (1.5, 100),
             "raise_ratio": (0, 1),
             "raise_again": (1, 100),
@@ -64,6 +72,8 @@ class GroupControl:
     max_lr: float | None = None  # effective learning rate; None: no limit
     per_lr: float | None = None  # newest update ratio over effective lr
     first_per_lr: float | None = None  # the same of the run's first step, to start again from
+    first_lr: float | None = None  # scheduled lr of that step
+    warmup: float = 1.0  # factor by which the scale may still grow, a little each step, below the ceilings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,10 +103,15 @@ class Refuge:
 
 
 def hold_under(group: GroupControl, lr: float) -> GroupControl:
-    """The group with its scale lowered, if need be, so that a step at scheduled ``lr`` stays under its ceilings."""
+    """The group with its scale lowered, if need be, so that a step at scheduled ``lr`` stays under its ceilings.
+
+    The scale rises only by what is left of a warm-up that the ruined run has used up.
+    """
     if lr <= 0:
         return group
-    limits = [group.scale]
+    growth = min(_WARMUP_STEP, group.warmup)
+    group = dataclasses.replace(group, warmup=group.warmup / growth)
+    limits = [group.scale * growth]
     if group.max_lr is not None:
         limits.append(group.max_lr / lr)
     if group.ceiling is not None and group.per_lr is not None and group.per_lr > 0:
@@ -114,7 +129,8 @@ def measured(control: Control, reading: Reading) -> Control:
             out.append(group)
             continue
         first = group.first_per_lr if group.first_per_lr is not None else ratio / lr
-        out.append(dataclasses.replace(group, per_lr=ratio / lr, first_per_lr=first))
+        first_lr = group.first_lr if group.first_lr is not None else now.lr
+        out.append(dataclasses.replace(group, per_lr=ratio / lr, first_per_lr=first, first_lr=first_lr))
     return dataclasses.replace(control, groups=tuple(out))
 
 
@@ -186,9 +202,18 @@ def _roll_back(
             restored_step=refuge.step,
             message=f"{finding.message}; nothing led up to it, so a bad batch is to blame: back to step {refuge.step}, learning rates as they were",
         )
+    slow = finding.kind is Kind.COLLAPSE or not {"level", "update_ratio"} <= set(finding.evidence)
     accused = finding.groups or tuple(range(len(control.groups)))
     groups = tuple(
-        _cut(settings, g, now.lr, index in accused, control.rollbacks, _per_lr_at(refuge, refuges[0], index, g))
+        _cut(
+            settings,
+            g,
+            now.lr,
+            accused=index in accused,
+            slow=slow,
+            rollbacks=control.rollbacks,
+            refuge_per_lr=_per_lr_at(refuge, refuges[0], index, g),
+        )
         for index, (g, now) in enumerate(zip(control.groups, reading.groups, strict=True))
     )
     new = dataclasses.replace(control, groups=groups, rollbacks=control.rollbacks + 1, acted=True)
@@ -224,20 +249,24 @@ def _per_lr_at(refuge: Refuge, start: Refuge, index: int, group: GroupControl) -
     return refuge.per_lr[index]
 
 
-def _cut(settings: Settings, group: GroupControl, lr: float, accused: bool, rollbacks: int, per_lr: float | None) -> GroupControl:
+def _cut(
+    settings: Settings, group: GroupControl, lr: float, *, accused: bool, slow: bool, rollbacks: int, refuge_per_lr: float | None
+) -> GroupControl:
     """One group after a rollback: its ceilings, and the scale that keeps the first step from there under them."""
     retreat = settings.retreat**rollbacks
     effective = lr * group.scale
     if accused:
         ceiling = settings.ceiling / retreat
-        limit = effective / settings.retreat
+        limit = effective / (settings.slow_retreat if slow else settings.retreat)
         max_lr = min(limit, group.max_lr) if group.max_lr is not None else limit
     else:
         ceiling = settings.side_ceiling / retreat
         max_lr = group.max_lr
     if group.ceiling is not None:
         ceiling = min(ceiling, group.ceiling)
-    return hold_under(dataclasses.replace(group, ceiling=ceiling, max_lr=max_lr, per_lr=per_lr), lr)
+    ramped = lr / group.first_lr if group.first_lr else 1.0
+    held = hold_under(dataclasses.replace(group, ceiling=ceiling, max_lr=max_lr, per_lr=refuge_per_lr, warmup=1.0), lr)
+    return dataclasses.replace(held, warmup=min(max(1.0, ramped), _WARMUP_MOST))
 
 
 def _feed(control: Control, finding: Finding, reading: Reading) -> tuple[Control, Decision]:

@@ -27,6 +27,10 @@ class Thresholds:
     dead_grad_frac: float = 1e-4  # gradient RMS over its first value at which no gradient arrives any more, (0, 1)
     quiet_frac: float = 0.98  # share of near-zero activations in a stage that counts as silent, (0, 1]
     stuck_frac: float = 0.9  # of the loss at the start: at or above it, the net is no better than guessing, (0, 1]
+    stall_ratio: float = 0.02  # update ratio at which a loss that stands still is the learning rate's fault, (0, 1]
+    stall_frac: float = 0.75  # of the loss at the start: a stall below it is left alone, the net has learned something, (0, 1]
+    died_frac: float = 0.3  # share of a stage's units that have gone dormant since the start, (0, 1]: then a stall counts anywhere
+    stall_steps: int = 16  # steps that a stall lasts, (3, 24]
     starved_share: float = 0.01  # a group's update ratio over the median of the others' at which it is starved, (0, 1)
     starved_ratio: float = 1e-4  # and its update ratio itself, (0, 1): below it a weight needs 10,000 steps to move by its own size
     starved_steps: int = 4  # steps in a row, [1, 1000]
@@ -52,6 +56,10 @@ class Thresholds:
             "dead_grad_frac": (0, 1),
             "quiet_frac": (0, 1),
             "stuck_frac": (0, 1),
+            "stall_ratio": (0, 1),
+            "stall_frac": (0, 1),
+            "died_frac": (0, 1),
+            "stall_steps": (3, 24),
             "starved_share": (0, 1),
             "starved_ratio": (0, 1),
             "starved_steps": (0, 1000),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -123,7 +123,7 @@ class _Hook:
     def __init__(self, probe: ActivationProbe, tally: _Tally) -> None:
         self.probe, self.tally = probe, tally
         # Under torch.compile the sample is counted between two graphs. Not a decorator: that would load the compiler on import.
-        self.count: Callable[[object], None] = torch.compiler.disable(self._count)
+        self.count = cast("Callable[[object], None]", torch.compiler.disable(self._count))
 
     def __call__(self, module: nn.Module, args: object, output: object) -> None:
         if not (module.training and torch.is_grad_enabled()):

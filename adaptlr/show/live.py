@@ -67,7 +67,11 @@ def factors(decision: Decision) -> str:
 
 def _factor(before: float, after: float) -> str:
     ratio = after / before if before else math.inf
-    return f"x{ratio:.3g}" if ratio >= 1 or ratio == 0 else f"x1/{1 / ratio:.3g}"
+    return f"x{_round(ratio)}" if ratio >= 1 or ratio == 0 else f"x1/{_round(1 / ratio)}"
+
+
+def _round(ratio: float) -> str:
+    return f"{ratio:.0f}" if 100 <= ratio < 1e6 else f"{ratio:.3g}"
 
 
 def _where(finding: Finding) -> str:

@@ -18,7 +18,9 @@ from matplotlib import colormaps, patheffects
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from adaptlr.records import Action, Decision
@@ -39,7 +41,7 @@ HOW_TO_READ = (
 )
 _ACTION_COLOUR = {Action.ROLLBACK: "#d6204e", Action.RESCALE: "#b35900", Action.HOLD: "#555555", Action.STOP: "#000000"}
 _GROUP_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b0548c", "#7a5fbf", "#8a6d00")  # after Okabe and Ito: told apart by everyone
-_CHAR_INCHES = 0.062  # width of a character at 8 points
+_WORDS = FontProperties(size=8, weight="bold")  # of the words above the marks
 
 
 class RunFigure(Figure):
@@ -208,9 +210,11 @@ def _mark(ax: Axes, trace: Trace, *, numbers: bool, words: bool) -> int:
     """A line at each decision; its number on the line, its words above. Returns the rows of words used."""
     first, last = ax.get_xlim()
     figure = ax.get_figure(root=True)
+    if words and trace.decisions and figure is not None and figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()  # the engine now makes room for the legends: only then is the panel's width known
     inches = ax.get_position().width * (figure.get_figwidth() if figure else 1)
     reach: list[float] = []  # per row of words, how far to the left it is taken; from right to left no stem crosses a word
-    for cluster in reversed(_clusters(trace.decisions, close=(last - first) * 0.25 / inches)):
+    for cluster in reversed(_clusters(trace.decisions, close=(last - first) * (0.25 if numbers else 0.08) / inches)):
         (number, decision), x = cluster[0], cluster[0][1].step
         colour = _ACTION_COLOUR[decision.action]
         line = ax.axvline(x, color=colour, lw=1.5, zorder=1.9, label="_decision")  # over a heat map, under a curve
@@ -224,13 +228,13 @@ def _mark(ax: Axes, trace: Trace, *, numbers: bool, words: bool) -> int:
             continue
         more = f" (and {len(cluster) - 1} more)" if len(cluster) > 1 else ""
         text = f"{tag}  {short(decision)}{more}" if numbers else f"{short(decision)}{more}"
-        right = x + (last - first) * len(text) * _CHAR_INCHES / inches
+        right = x + (last - first) * (TextPath((0, 0), text, prop=_WORDS).get_extents().width / 72 + 0.08) / inches
         row = next((i for i, left in enumerate(reach) if right < left), len(reach))
         if row < LABEL_ROWS:
             reach[: row + 1] = [x] * (row + 1)
             stem = {"arrowstyle": "-", "color": colour, "lw": 1, "shrinkA": 0, "shrinkB": 0, "relpos": (0, 0)}
             where = {"xycoords": ax.get_xaxis_transform(), "xytext": (0, 9 + 11 * row), "textcoords": "offset points"}
-            ax.annotate(text, (x, 1.0), **where, arrowprops=stem, size=8, color=colour, weight="bold", annotation_clip=False)
+            ax.annotate(text, (x, 1.0), **where, arrowprops=stem, fontproperties=_WORDS, color=colour, annotation_clip=False)
     return len(reach)
 
 
@@ -329,7 +333,7 @@ def _legend(ax: Axes, styles: Sequence[Line2D] = ()) -> None:
 
 def _colour_bar(figure: Figure, top: Axes, bottom: Axes) -> None:
     upper, lower, inch = top.get_position(), bottom.get_position(), 1 / figure.get_figwidth()
-    cax = figure.add_axes((upper.x1 + 0.2 * inch, lower.y0, 0.18 * inch, upper.y1 - lower.y0))
+    cax = figure.add_axes((upper.x1 + 0.2 * inch, lower.y0, 0.18 * inch, upper.y1 - lower.y0), label="<colorbar>")
     figure.colorbar(top.collections[0], cax=cax)
     _word_colour_bar(cax)
 

@@ -41,7 +41,8 @@ def html_report(
     """Write one page with the runs side by side, and return its path.
 
     ``runs`` are (name, trace, numbers): the run before, then the run after, as they fill the page from left to right. The
-    first of ``numbers`` is shown large. The page needs no other file and no network; all text is escaped. An existing page is replaced.
+    first of ``numbers`` is shown large. The page needs no other file and no network, and all text in it is escaped. An
+    existing page is replaced.
     """
     cards = "\n".join(_run(name, trace, numbers) for name, trace, numbers in runs)
     page = f"""<!doctype html>

@@ -41,8 +41,8 @@ def test_unchanged_scales_have_no_factor() -> None:
 def test_golden_lines() -> None:
     trace = fake_trace()
     assert [line(r) for r in (*trace.findings, *trace.decisions)] == [
-        "adaptlr, step 59: collapse (conv4_x, conv5_x; groups 1, 2). conv4_x and conv5_x have gone to zero (98% near zero, 45% when "
-        "healthy), and the loss is that of guessing.",
+        "adaptlr, step 59: collapse (conv4_x, conv5_x; groups 1, 2). conv4_x and conv5_x have gone to zero (98% near zero, 45% "
+        "when healthy), and the loss is that of guessing.",
         "adaptlr, step 59: rolled back to 0, x1/300 (found: collapse). Went back to step 0 and divided every learning rate by 300. "
         "Next time: fit_one_cycle(4, lr_max=3e-3)",
         "adaptlr, step 66: group 0 x10 (found: starved group). Group 0 (conv1, conv2_x, conv3_x) is at its random start and hardly "

@@ -103,10 +103,7 @@ def test_text_table() -> None:
         {"run": "adaptlr", "accuracy": float("nan"), "seed": 11},
     ]
     assert text_table(rows) == (
-        "run      accuracy  seed  note\n"  #
-        "-------  --------  ----  ----\n"
-        "plain         0.1     0     -\n"
-        "adaptlr       nan    11     -"
+        "run      accuracy  seed  note\n-------  --------  ----  ----\nplain         0.1     0     -\nadaptlr       nan    11     -"
     )
     assert text_table(rows, ["seed"]) == "seed\n----\n   0\n  11"
     assert text_table([], ["a", "b"]) == "a  b\n-  -"
