@@ -31,7 +31,6 @@ from adaptlr.records import Action, Decision, Finding, GroupReading, Provenance,
 from adaptlr.trace import Trace
 
 _CERTIFY_STEPS = 8  # healthy steps after a snapshot that certify it
-_EARLY_STEPS = 200  # before these, only a net that has learned something is certified: starting over costs little, damage much
 
 
 class AdaptLRWarning(UserWarning):
@@ -327,9 +326,6 @@ class Controller:
         risen = math.isfinite(h.best) and not h.median(3) <= h.best + max(0.25 * abs(h.best), 4 * h.noise)
         if findings or hot or risen:
             self._healthy_since = reading.step + 1
-        learned = h.median(5) < self.thresholds.stall_frac * h.start_level
-        if not learned and reading.step < _EARLY_STEPS:
-            return
         for snapshot in self._ring:
             if self._healthy_since <= snapshot.step <= reading.step - _CERTIFY_STEPS:
                 self._ring.certify(snapshot.step)
@@ -367,9 +363,13 @@ class Controller:
             )
 
 
+def sentence(record: Finding | Decision) -> str:
+    """What a finding or a decision says to the user, with what to write next time."""
+    return f"{record.message}. {record.advice}" if isinstance(record, Decision) and record.advice else record.message
+
+
 def _warn(record: Finding | Decision) -> None:
-    advice = f". {record.advice}" if isinstance(record, Decision) and record.advice else ""
-    warnings.warn(f"{record.message}{advice}", AdaptLRWarning, stacklevel=5)
+    warnings.warn(sentence(record), AdaptLRWarning, stacklevel=5)
 
 
 def _scalar(loss: Tensor | float) -> Tensor:

@@ -15,14 +15,13 @@ from fastai.callback.core import Callback
 from fastai.callback.schedule import LRFinder
 from fastprogress.fastprogress import ConsoleProgressBar, printing
 
-from adaptlr.controller import AdaptLRWarning, Controller, Sampling
+from adaptlr.controller import AdaptLRWarning, Controller, Sampling, sentence
 from adaptlr.fastai.optimizer import port_of
 from adaptlr.fastai.standin import StandIn
 from adaptlr.judge.policy import Settings
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.measure.stages import Stages
 from adaptlr.records import Decision, Finding
-from adaptlr.show.live import line
 from adaptlr.trace import Trace
 
 if TYPE_CHECKING:
@@ -32,30 +31,31 @@ if TYPE_CHECKING:
 class AdaptLR(Callback):
     """Watches a Learner train, says when a learning rate is wrong, and puts it right.
 
-    Give it to one fit (``learn.fit_one_cycle(10, 1e-2, cbs=AdaptLR())``) or to a Learner for all its fits (``Learner(..., cbs=AdaptLR())``).
-    Every fit is watched from its beginning by a new Controller; ``lr_find``, ``validate`` and ``get_preds`` are left alone. While no
-    decision fires, training is bit-identical to training without it, and the Recorder always shows the schedule as the user set it.
+    Give it to one fit, ``learn.fit_one_cycle(10, 1e-2, cbs=AdaptLR())``, or to a Learner for all: ``Learner(..., cbs=AdaptLR())``.
+    Every fit is watched from its beginning by a new Controller; ``lr_find``, ``validate`` and ``get_preds`` are left alone. While
+    no decision fires, training is bit-identical to training without it; the Recorder always shows the schedule as the user set it.
 
     Args:
         act: False watches and warns, and touches nothing.
         stages: names or modules to observe, or a mapping of label to either; None finds them by rule.
-        trace: a path for the JSON Lines trace of the first fit; later ones go to the same name with a number. None keeps them in memory.
+        trace: a path for the JSON Lines trace, numbered where there is a file already (later fits); None keeps traces in memory.
         thresholds, settings, sampling: what counts as wrong, what may be done, how much is measured.
         snapshot_device: where snapshots are kept; None keeps them beside the model.
 
-    What it says comes as :class:`~adaptlr.controller.AdaptLRWarning`, at the line that called fit. Records outlive the fit, but are left
-    out of copies and pickles of the callback (``learn.export``): save them with ``cb.trace.save(path)``.
+    What it says comes as :class:`~adaptlr.controller.AdaptLRWarning`, at the line that called fit. Records outlive the fit, but not
+    a copy or a pickle of the callback (``learn.export``): keep them with ``cb.trace.save(path)``.
 
-    Raises (at the first batch of a fit):
+    Raises (when a fit's first epoch begins):
         ValueError: no stage was found, or the optimizer holds none of the model's parameters.
         TypeError: the optimizer is neither fastai's nor an ``OptimWrapper`` around one of torch's.
     """
 
+    learn: Any  # the Learner, or None outside of its fits
     # Before every other callback: a roll-back is done before any of them sees the batch's end (TerminateOnNaN raises there), and
     # hooks are gone before any sees the fit's end (SaveModelCallback loads weights there).
     order = -100
     run_valid = False
-    _stateattrs = ("runs", "_controller", "_guard", "_inner_fits", "_has_loss")
+    _stateattrs = ("runs", "_controller", "_scales", "_guard", "_in_epoch", "_has_loss")
 
     def __init__(
         self,
@@ -83,10 +83,11 @@ class AdaptLR(Callback):
     def _init_state(self) -> None:
         """fastai calls it after unpickling too: a copy starts with no records and watches nothing yet."""
         self.runs: list[Trace] = []
-        self._controller: Controller | None = None
+        self._controller: Controller | None = None  # of the fit that is under way
+        self._scales: tuple[float, ...] = ()  # of the newest fit, when it was over
         self._guard: StandIn | None = None
-        self._inner_fits = 0
-        self._has_loss = False
+        self._in_epoch = False
+        self._has_loss = False  # this batch has got as far as its loss
 
     # ------------------------------------------------------------------ what a user reads
 
@@ -110,7 +111,7 @@ class AdaptLR(Callback):
     @property
     def scales(self) -> tuple[float, ...]:
         """Each parameter group's multiplier on its scheduled learning rate, now or at the newest fit's end; 1 is untouched."""
-        return self._controller.scales if self._controller is not None else ()
+        return self._scales if self._controller is None else self._controller.scales
 
     def plot(self, **kwargs: Any) -> Figure:
         """The newest fit in one picture; arguments as in :func:`adaptlr.show.plot.plot`."""
@@ -121,18 +122,94 @@ class AdaptLR(Callback):
     # ------------------------------------------------------------------ events
 
     def before_fit(self) -> None:
-        if self._guard is not None:  # learn.validate() or learn.get_preds(), called within a fit
-            self._inner_fits += 1
+        if self._in_epoch:  # learn.validate() or learn.get_preds(), called by a callback within a fit
             return
-        # fastai calls after_fit neither after an error nor after Ctrl-C. Every epoch, its data loading and its callbacks run within
-        # _with_events, so that is where to learn that the fit is over.
-        self._guard = StandIn(self.learn, "_with_events", self._close_after_error)
+        self._close()
+        # fastai calls after_fit neither after an error nor after Ctrl-C. But every epoch runs within _with_events, its callbacks
+        # and its data loading included, and what escapes from there has ended the fit.
+        self._guard = StandIn(self.learn, "_with_events", self._watch_epochs)
 
     def before_train(self) -> None:
-        # Not in before_fit: learn.validate() and learn.get_preds() call that too, and train nothing.
-        if self._controller is None or self._controller.closed: ...
+        # Here rather than in before_fit, which validate() and get_preds() call too; lr_find() means to ruin its run.
+        if self._controller is None and not any(isinstance(cb, LRFinder) for cb in self.learn.cbs):
+            self._controller = self._start()
 
     def after_loss(self) -> None:
         self._has_loss = len(self.learn.yb) > 0
 
-    def after_batch(self) -> None: ...
+    def after_batch(self) -> None:
+        if self._controller is None or not self._has_loss:  # without a loss, the batch was cancelled early
+            return
+        self._has_loss = False
+        learn = self.learn
+        loss = learn.loss.detach().as_subclass(torch.Tensor).mean()  # the mean, as fastai's Recorder takes it
+        self._controller.step(loss, epoch=learn.epoch + (learn.iter + 1) / learn.n_iter)
+
+    def after_fit(self) -> None:
+        if not self._in_epoch:
+            self._close()
+
+    # ------------------------------------------------------------------ the length of a fit
+
+    def _start(self) -> Controller:
+        learn = self.learn
+        controller = Controller(
+            learn.model,
+            port_of(learn.opt, self._snapshot_device),
+            scaler=vars(learn).get("scaler"),  # MixedPrecision's; by vars, since a Learner also has whatever its model has
+            trace=None if self._trace_path is None else _free(self._trace_path),
+            snapshot_device=self._snapshot_device,
+            announce=self._say,
+            **self._options,
+        )
+        self.runs.append(controller.trace)
+        return controller.__enter__()
+
+    def _close(self) -> None:
+        if self._guard is not None:
+            self._guard.remove()
+            self._guard = None
+        if self._controller is not None:
+            self._controller.close()
+            self._scales = self._controller.scales
+            self._controller = None  # it holds the model and the optimizer; the records do not
+
+    def _watch_epochs(self, with_events: Callable[..., None], what: Callable[[], None], event: str, *args: Any) -> None:
+        if event != "epoch":
+            with_events(what, event, *args)
+            return
+        self._in_epoch = True
+        try:
+            with_events(what, event, *args)
+        except BaseException:
+            self._close()
+            raise
+        finally:
+            self._in_epoch = False
+
+    def _say(self, record: Finding | Decision) -> None:
+        """Warn, and nothing else, so that a thing is said once: a terminal shows warnings and progress bar on one screen, and in a
+        notebook what is written through the bar is lost when the table gets its next row."""
+        _clear_bar_line(getattr(getattr(self.learn, "progress", None), "pbar", None))
+        file, number, module = _call_of_the_user()
+        warnings.warn_explicit(sentence(record), AdaptLRWarning, file, number, module)
+
+
+def _clear_bar_line(bar: object) -> None:
+    """On a terminal the cursor stands behind a half-drawn bar: blank it, or the text is appended. It is drawn again below."""
+    if isinstance(bar, ConsoleProgressBar) and bar.display and printing():
+        print("\r" + " " * bar.max_len, end="\r", flush=True)
+
+
+def _call_of_the_user() -> tuple[str, int, str]:
+    """File, line and module of the nearest caller that is neither fastai nor this package: where fit was called."""
+    frame = sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("adaptlr", "fastai", "fastcore"):
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno, frame.f_globals.get("__name__", "")
+
+
+def _free(path: Path) -> Path:
+    """``run.jsonl``, or else the first of ``run-2.jsonl``, ``run-3.jsonl``, ... that does not exist."""
+    numbered = (path.with_stem(f"{path.stem}-{n}") for n in itertools.count(2))
+    return next(p for p in itertools.chain([path], numbered) if not p.exists())

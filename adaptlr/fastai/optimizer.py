@@ -52,7 +52,7 @@ class FastaiOptimizer:
     def weight_decays(self) -> list[float]:
         """0 for a group in which no parameter is decayed (fastai leaves out norms and biases: ``do_wd``)."""
         steps = {cb.func if isinstance(cb, partial) else cb for cb in self.optimizer.cbs}
-        # A plain step takes lr x wd off a weight wherever the decay is added; Adam and the like normalise it away with the gradient.
+        # A plain step takes lr x wd off a weight even if it is added to the gradient; Adam and the like normalise it away.
         shrinks = weight_decay in steps or (l2_reg in steps and bool(steps & {sgd_step, momentum_step}))
         return [
             float(hyper.get("wd", 0.0)) if shrinks and any(self._state_of(p).get("do_wd", True) for p in params) else 0.0
@@ -98,9 +98,13 @@ class FastaiOptimizer:
             current.update(fresh)
         if lookahead is not None:
             self.optimizer.count, slow = lookahead
-            self.optimizer.slow_weights = None if slow is None else L(
-                L(t.to(p.device, copy=True) for t, p in zip(ts, params, strict=True))
-                for ts, params in zip(slow, self.optimizer.param_lists, strict=True)
+            self.optimizer.slow_weights = (
+                None
+                if slow is None
+                else L(
+                    L(t.to(p.device, copy=True) for t, p in zip(ts, params, strict=True))
+                    for ts, params in zip(slow, self.optimizer.param_lists, strict=True)
+                )
             )
 
     def _state_of(self, p: Tensor) -> dict[str, Any]:

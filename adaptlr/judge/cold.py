@@ -6,6 +6,7 @@ Weights decide what is allowed: ``slice(1e-6, 1e-2)`` is right for a pretrained 
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 
 from adaptlr.judge.history import History
@@ -82,18 +83,18 @@ def too_cold(history: History, reading: Reading, limits: Thresholds) -> Finding 
     moving = [(g, p) for g, p in zip(reading.groups, history.groups, strict=True) if _moves(g)]
     if not moving or min(p.age for _, p in moving) < limits.cold_steps // 2:
         return None
-    ratios = [g.update_ratio for g, _ in moving if g.update_ratio is not None]
-    still = max(statistics.median(p.ratios) if p.ratios else 0.0 for _, p in moving)
-    if not ratios or max(ratios) >= limits.cold_ratio * 2:
+    if history.median(5) < limits.learned_frac * history.start_level:
         return None
-    rising = any(p.rising for _, p in moving)
+    still = max(statistics.median(p.ratios) if p.ratios else 0.0 for _, p in moving)
     annealed = any(g.lr < 0.5 * p.peak_lr for g, p in moving)
     if annealed or not still < limits.cold_ratio:
         return None
-    standing = still < limits.frozen_ratio
-    if not standing:
+    if still >= limits.frozen_ratio:
+        # The smaller the steps, the less straight the walk has to look: minibatch noise bends it, and a healthy net's steps are not small.
+        straight = limits.cold_walk * min(3.0, math.sqrt(limits.cold_ratio / still))
         walks = [p.walk for _, p in moving if p.walk is not None]
-        if rising or not walks or min(p.age for _, p in moving) < limits.cold_steps or max(walks) > limits.cold_walk:
+        rising = any(p.rising for _, p in moving)
+        if rising or not walks or min(p.age for _, p in moving) < limits.cold_steps or max(walks) > straight:
             return None
     groups = tuple(g.index for g, _ in moving)
     walk = max((p.walk for _, p in moving if p.walk is not None), default=0.0)

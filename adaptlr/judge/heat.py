@@ -118,7 +118,7 @@ def stall(history: History, reading: Reading, limits: Thresholds) -> Finding | N
     Source: measured on the VGG-like net and the ViT under SGD with one-cycle. A net that stands still at small updates is not accused.
     """
     n = limits.stall_steps // 2
-    dying = any(stage.died_frac >= limits.died_frac for _, stage in history.stages)
+    dying = 3 * history.best_age <= history.age and any(stage.died_frac >= limits.died_frac for _, stage in history.stages)
     if len(history.losses) < 2 * n or not (dying or history.median(n) >= limits.stall_frac * history.start_level):
         return None
     if math.isinf(_plateau(history, limits.stall_steps)) and history.median(n) < statistics.median(history.losses[-2 * n : -n]):

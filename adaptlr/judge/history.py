@@ -63,6 +63,7 @@ class History:
     start: tuple[float, ...] = ()  # the first losses of the run
     losses: tuple[float, ...] = ()  # newest last, the newest included
     best: float = math.inf  # lowest running median of three losses
+    best_age: int = 0  # reading on which it was seen
     age: int = 0  # readings since the start or the last rollback
     groups: tuple[GroupPast, ...] = ()
     stages: tuple[tuple[str, StagePast], ...] = ()
@@ -144,4 +145,6 @@ def advance(history: History, reading: Reading) -> History:
         groups=tuple(_advance_group(p, g) for p, g in zip(pasts, reading.groups, strict=False)),
         stages=tuple(stages.items()),
     )
-    return dataclasses.replace(new, best=min(history.best, new.median(3))) if len(losses) >= 3 else new
+    if len(losses) >= 3 and new.median(3) < history.best:
+        return dataclasses.replace(new, best=new.median(3), best_age=new.age)
+    return new

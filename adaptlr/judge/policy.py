@@ -19,8 +19,9 @@ from adaptlr.judge.words import group_name, number, times
 from adaptlr.records import Action, Decision, Finding, Kind, Provenance, Reading
 
 
-_WARMUP_STEP = 1.05  # a replayed warm-up grows by so much a step
-_WARMUP_MOST = 5.0  # measured: Adam's update ratio at a given lr falls about fivefold over the first 50 steps
+_WARMUP_STEP = 1.05  # after a rollback, a scale may grow by so much a step,
+_WARMUP_LEAST = 2.0  # by so much in all,
+_WARMUP_MOST = 10.0  # and by so much where the schedule had ramped up before the run broke
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +32,7 @@ class Settings:
         ValueError: a setting is outside its range; the message quotes the value.
     """
 
-    ceiling: float = 0.02  # update ratio that a group which was too hot is held under, (0, 1): mid of what trained well
+    ceiling: float = 0.01  # update ratio that a group which was too hot is held under, (0, 1): mid of what trained well
     side_ceiling: float = 0.05  # and the other groups of that run: the top of what trained well, (0, 1)
     slow_retreat: float = (
         10.0  # divides the learning rate where the damage was slow, and had begun below what it is now, [1.5, 1000]
@@ -39,6 +40,7 @@ class Settings:
     retreat: float = 3.0  # each further failure divides ceiling and learning rate by this, [1.5, 100]
     raise_ratio: float = 5e-3  # update ratio that a net which was too cold is raised to, (0, 1)
     raise_again: float = 3.0  # factor of a further raise, (1, 100]
+    early_steps: int = 200  # a run that broke slowly before this step starts over: snapshots may hold the damage already, [0, 1e9]
     max_rollbacks: int = 8  # in one run, [0, 1000]; then it says so, and holds
     max_raises: int = 6  # likewise
     quiet_steps: int = 50  # a finding that goes on is said again only after so many steps without it, [1, 1e9]
@@ -51,6 +53,7 @@ class Settings:
             "retreat": (1.5, 100),
             "raise_ratio": (0, 1),
             "raise_again": (1, 100),
+            "early_steps": (0, 10**9),
             "max_rollbacks": (0, 1000),
             "max_raises": (0, 1000),
             "quiet_steps": (1, 10**9),
@@ -190,7 +193,9 @@ def _roll_back(
     )
     certified = [r for r in refuges if r.certified]
     first_time = control.rollbacks == 0 or ruined_by_data
-    refuge = certified[-1] if certified and first_time else refuges[0]
+    slow = finding.kind is Kind.COLLAPSE or "stalled" in finding.evidence or "best" in finding.evidence
+    early = slow and reading.step < settings.early_steps
+    refuge = certified[-1] if certified and first_time and not early else refuges[0]
     if ruined_by_data:
         control = dataclasses.replace(control, rollbacks=control.rollbacks + 1, last_poison=reading.step, acted=True)
         return control, Decision(
@@ -202,7 +207,6 @@ def _roll_back(
             restored_step=refuge.step,
             message=f"{finding.message}; nothing led up to it, so a bad batch is to blame: back to step {refuge.step}, learning rates as they were",
         )
-    slow = finding.kind is Kind.COLLAPSE or not {"level", "update_ratio"} <= set(finding.evidence)
     accused = finding.groups or tuple(range(len(control.groups)))
     groups = tuple(
         _cut(
@@ -266,7 +270,7 @@ def _cut(
         ceiling = min(ceiling, group.ceiling)
     ramped = lr / group.first_lr if group.first_lr else 1.0
     held = hold_under(dataclasses.replace(group, ceiling=ceiling, max_lr=max_lr, per_lr=refuge_per_lr, warmup=1.0), lr)
-    return dataclasses.replace(held, warmup=min(max(1.0, ramped), _WARMUP_MOST))
+    return dataclasses.replace(held, warmup=min(max(_WARMUP_LEAST, ramped), _WARMUP_MOST))
 
 
 def _feed(control: Control, finding: Finding, reading: Reading) -> tuple[Control, Decision]:

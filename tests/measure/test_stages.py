@@ -187,6 +187,11 @@ def test_fallbacks():
     assert [s.path for s in find_stages(Odd(FancyGELU))] == ["part.act", "c"]
 
 
+def test_attention_is_observed_whole():  # its out_proj is never called as a module
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.MultiheadAttention(8, 2))
+    assert paths(find_stages(model)) == {"fc1": "1", "head": "2"}
+
+
 def test_rows_that_are_a_detail_are_not_the_stages():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
