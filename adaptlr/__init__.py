@@ -4,7 +4,7 @@
 """
 
 from adaptlr.controller import AdaptLRWarning, Controller, Sampling
-from adaptlr.judge.policy import Settings
+from adaptlr.judge.control import Settings
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.records import Action, Decision, Finding, Kind, Provenance, Reading
 from adaptlr.trace import Trace

@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from adaptlr.act.optimizer import OptimizerPort, TorchOptimizer
 from adaptlr.act.scale import StepScale
 from adaptlr.act.snapshot import Ring, Stateful, capture, restore
+from adaptlr.judge.control import Control, GroupControl, Refuge, Settings, hold_under, measured
 from adaptlr.judge.detect import observe
 from adaptlr.judge.history import History
-from adaptlr.judge.policy import Control, GroupControl, Refuge, Settings, decide, hold_under, measured, news
+from adaptlr.judge.policy import decide, news
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.measure import provenance
 from adaptlr.measure.activations import ActivationProbe
@@ -81,13 +82,14 @@ class Controller:
 
     Args:
         model: the network. Training passes are those in which gradients are recorded and the stage is in training mode.
-        optimizer: a ``torch.optim.Optimizer`` (or any :class:`~adaptlr.act.optimizer.OptimizerPort`) that holds weights of the model.
+        optimizer: a ``torch.optim.Optimizer``, or any :class:`~adaptlr.act.optimizer.OptimizerPort`, that holds its weights.
         act: False watches and warns, and touches nothing.
         stages: names or modules to observe, or a mapping of label to either; None finds them by rule.
         scaler: a GradScaler, or several things with ``state_dict`` and ``load_state_dict`` that a rollback must take along.
         trace: a path for the JSON Lines trace, or None to keep it in memory.
         thresholds, settings, sampling: what counts as wrong, what may be done, how much is measured.
         snapshot_device: where snapshots are kept; None keeps them beside the model.
+        peak_lrs: the largest learning rate that the schedule will give each group, if known: advice is then put in those terms.
         announce: called with every new finding and decision; None warns with :class:`AdaptLRWarning`.
 
     Raises:
@@ -117,6 +119,7 @@ class Controller:
         settings: Settings | None = None,
         sampling: Sampling | None = None,
         snapshot_device: torch.device | str | None = None,
+        peak_lrs: Sequence[float] | None = None,
         announce: Callable[[Finding | Decision], None] | None = None,
     ) -> None:
         self.act = act
@@ -153,7 +156,9 @@ class Controller:
             stages=[stage.name for stage in self._stages],
         )
         self._history = History()
-        self._control = Control(groups=tuple(GroupControl() for _ in groups))
+        self._control = Control(
+            groups=tuple(GroupControl() for _ in groups), peak_lrs=None if peak_lrs is None else tuple(peak_lrs)
+        )
         self._ring = Ring()
         self._healthy_since = 0
         self._step = 0  # optimizer steps begun and ended

@@ -101,7 +101,7 @@ class GroupReading:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reading:
-    """All that was measured in one optimizer step. ``step`` counts optimizer steps from 0 and never goes back, rollbacks included."""
+    """All that was measured in one optimizer step. ``step`` counts steps from 0 and never goes back, after a rollback neither."""
 
     step: int
     loss: float

@@ -35,7 +35,7 @@ class OptimizerPort(Protocol):
         ...
 
     def watch_steps(self, before: Callable[[], None], after: Callable[[], None]) -> Callable[[], None]:
-        """Have ``before`` and ``after`` called around every step; returns what ends that. ``after`` runs after an error too, if it can."""
+        """Have ``before`` and ``after`` called around every step; returns what ends that."""
         ...
 
     def capture(self) -> Any:
@@ -60,7 +60,7 @@ def copy_tensors(value: Any, device: torch.device | None = None) -> Any:
 
 
 def put_back(saved: Any, current: Any) -> Any:
-    """``saved`` as a fresh copy, written into the tensors of ``current`` where shapes allow, so that captured graphs keep their memory."""
+    """``saved`` as a fresh copy, written into the tensors of ``current`` where shapes allow: captured graphs keep their memory."""
     if isinstance(saved, Tensor):
         if isinstance(current, Tensor) and current.shape == saved.shape and current.dtype == saved.dtype:
             with torch.no_grad():

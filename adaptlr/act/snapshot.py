@@ -1,7 +1,7 @@
 """Capture and restore a training run, and a short ring of captures to go back to.
 
-Memory: a snapshot holds the model's parameters and buffers and the optimizer's state once; the ring holds at most ``size`` of them, the
-first of which is the run's start. Time: one copy of those bytes per capture, at steps that grow further apart.
+Memory: a snapshot holds the model's parameters and buffers and the optimizer's state once; the ring holds at most ``size`` of
+them, the first of which is the run's start. Time: one copy of those bytes per capture, at steps that grow further apart.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from fastprogress.fastprogress import ConsoleProgressBar, printing
 from adaptlr.controller import AdaptLRWarning, Controller, Sampling, sentence
 from adaptlr.fastai.optimizer import port_of
 from adaptlr.fastai.standin import StandIn
-from adaptlr.judge.policy import Settings
+from adaptlr.judge.control import Settings
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.measure.stages import Stages
 from adaptlr.records import Decision, Finding

@@ -55,11 +55,13 @@ def starved(history: History, reading: Reading, limits: Thresholds) -> Finding |
     ratios = [g.update_ratio for g in reading.groups if g.update_ratio is not None and not g.frozen]
     worst = min(reading.groups[i].update_ratio or 0.0 for i in groups)
     best = max(ratios)
-    share = f"1/{number(best / worst)} of the best fed group" if worst > 0 else "nothing, unlike other groups,"
-    subject = "; ".join(group_name(reading, i) for i in groups)
+    share = f"1/{number(best / worst)} of the best fed group" if worst > 0 else "nothing at all"
+    one = len(groups) == 1
+    subject = " and ".join(group_name(reading, i) for i in groups)
     text = (
-        f"{subject} {'is' if len(groups) == 1 else 'are'} starved: it moves {number(worst)} of its weight a step, {share}, "
-        f"and is still at its random initialisation"
+        f"{subject} {'is' if one else 'are'} starved: {'it moves' if one else 'the slower moves'} {number(worst)} of its weight a step, "
+        f"{share}, and {'is still at its' if one else 'both are still at their' if len(groups) == 2 else 'all are still at their'} "
+        f"random initialisation"
     )
     return Finding(
         step=reading.step,
@@ -74,9 +76,9 @@ def starved(history: History, reading: Reading, limits: Thresholds) -> Finding |
 def too_cold(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
     """Every group moves too little for the net to be trained in a sensible time, and the schedule is not about to change that.
 
-    The sign is free of scale: rho x t, the step over the distance that the gradients vouch for, times the steps taken. While a net
-    walks a straight line it stays near 3-5 whatever the net and the optimizer; at a good learning rate it climbs far above. A warm-up
-    that still rises, and an annealed tail, are left alone unless nothing moves at all.
+    The sign is free of scale: rho x t, the step over the distance that the gradients vouch for, times the steps taken. While a
+    net walks a straight line it stays near 2-5 whatever the net and the optimizer; at a good learning rate it climbs far above.
+    A warm-up that still rises is left alone unless nothing moves at all; an annealed tail always.
 
     Source: D-Adaptation's estimate (Defazio & Mishchenko 2023), measured as a sign.
     """
@@ -90,7 +92,7 @@ def too_cold(history: History, reading: Reading, limits: Thresholds) -> Finding 
     if annealed or not still < limits.cold_ratio:
         return None
     if still >= limits.frozen_ratio:
-        # The smaller the steps, the less straight the walk has to look: minibatch noise bends it, and a healthy net's steps are not small.
+        # The smaller the steps, the less straight the walk need look: noise bends it, and a healthy net's steps are not small.
         straight = limits.cold_walk * min(3.0, math.sqrt(limits.cold_ratio / still))
         walks = [p.walk for _, p in moving if p.walk is not None]
         rising = any(p.rising for _, p in moving)
@@ -128,7 +130,8 @@ def decay_dominated(history: History, reading: Reading, limits: Thresholds) -> F
     g = max((reading.groups[i] for i in out), key=lambda r: r.lr_weight_decay)
     text = (
         f"weight decay does the work of the gradient in {', '.join(group_name(reading, i) for i in out)}: "
-        f"lr x weight decay takes {number(g.lr_weight_decay)} of every weight away each step, the whole update is {number(g.update_ratio or 0)}"
+        f"lr x weight decay takes {number(g.lr_weight_decay)} of every weight away each step, "
+        f"the whole update is {number(g.update_ratio or 0)}"
     )
     return Finding(
         step=reading.step,

@@ -1,4 +1,4 @@
-"""Readings -> findings: the rules, run in one order. Pure: the same readings give the same findings, live or replayed from a trace."""
+"""Readings -> findings: the rules, run in one order. Pure: the same readings give the same findings, live or from a trace."""
 
 from __future__ import annotations
 

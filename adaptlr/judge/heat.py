@@ -1,7 +1,7 @@
 """Rules for learning rates that are too high: (history, reading, thresholds) -> a finding or None. Pure.
 
-``history`` already holds ``reading``. No rule convicts on one signal: wherever an update ratio or a silent stage accuses, the loss has
-to agree. The order of the rules in :data:`RULES` is the order of their certainty.
+``history`` already holds ``reading``. No rule convicts on one signal: wherever an update ratio or a silent stage accuses, the loss
+has to agree. The order of the rules in :data:`RULES` is the order of their certainty.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def ruinous_step(history: History, reading: Reading, limits: Thresholds) -> Find
 
 
 def runaway(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
-    """Updates of a tenth of the weights and more, and a loss that has left the noise: either by much, or twice within three steps."""
+    """Updates of a tenth of the weights and more, and a loss that has left the noise: by much, or twice within three steps."""
     hot = _hot_groups(history, limits.hot_ratio)
     level = _level(history)
     if not hot or not math.isfinite(level):
@@ -71,7 +71,7 @@ def divergence(history: History, reading: Reading, limits: Thresholds) -> Findin
 
 
 def regress(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
-    """The run has lost most of what it had learned, or half of it for long, while its updates are not small: a ramp's top does this."""
+    """The run has lost most of what it had learned, or half of it for long, at updates that are not small: a ramp's top."""
     start, best, now = history.start_level, history.best, history.median(5)
     learned = start - best
     hot = _hot_groups(history, limits.hot_ratio / 10)
@@ -91,7 +91,9 @@ def collapse(history: History, reading: Reading, limits: Thresholds) -> Finding 
 
     Source: the seed notebook's lr=1 pictures; dead ReLUs (Lu et al. 2019). A stage is silent against its own first readings.
     """
-    if history.age < 8 or not history.median(5) >= limits.stuck_frac * min(history.start_level, _plateau(history)):
+    now, start = history.median(5), history.start_level
+    flat = math.isfinite(_plateau(history)) and now >= limits.flat_frac * start
+    if history.age < 8 or not (now >= limits.stuck_frac * start or flat):
         return None
     silent = [
         s.name
@@ -115,7 +117,7 @@ def collapse(history: History, reading: Reading, limits: Thresholds) -> Finding 
 def stall(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
     """The loss has stood still since the first steps while the weights are thrown about: a ramp does this before it breaks.
 
-    Source: measured on the VGG-like net and the ViT under SGD with one-cycle. A net that stands still at small updates is not accused.
+    Source: measured on the VGG-like net and the ViT under SGD with one-cycle. Small updates are never accused.
     """
     n = limits.stall_steps // 2
     dying = 3 * history.best_age <= history.age and any(stage.died_frac >= limits.died_frac for _, stage in history.stages)
@@ -172,8 +174,8 @@ def _plateau(history: History, steps: int = 12) -> float:
 def _too_hot(history: History, reading: Reading, hot: tuple[int, ...], level: float) -> Finding:
     ratio = max(history.groups[g].recent_ratio for g in hot)
     text = (
-        f"{sentence_groups(reading, hot)} too hot: an update of {number(ratio)} of the weights in one step (healthy: 0.001 to 0.05), "
-        f"and the loss went from {number(level)} to {number(reading.loss)}"
+        f"{sentence_groups(reading, hot)} too hot: an update of {number(ratio)} of the weights in one step "
+        f"(healthy: 0.001 to 0.05), and the loss went from {number(level)} to {number(reading.loss)}"
     )
     return _finding(Kind.TOO_HOT, reading, hot, text, update_ratio=ratio, loss=reading.loss, level=level)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import statistics
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ class History:
 
     @property
     def start_level(self) -> float:
-        """The loss of the untrained net. The median of the first few, but the very first where the next ones are ruined or learned."""
+        """The loss of the untrained net: the median of the first few, or the very first if the next are ruined or learned."""
         if not self.start:
             return math.nan
         first, middle = self.start[0], statistics.median(self.start)
@@ -82,7 +83,7 @@ class History:
         finite = [x for x in self.losses[:-1] if math.isfinite(x)]
         if len(finite) < 6:
             return 0.1 * abs(finite[0]) if finite else 0.0
-        jumps = [abs(b - a) for a, b in zip(finite, finite[1:], strict=False)]
+        jumps = [abs(b - a) for a, b in itertools.pairwise(finite)]
         return 1.4826 * statistics.median(jumps) / math.sqrt(2)
 
     def median(self, n: int) -> float:

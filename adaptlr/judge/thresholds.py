@@ -27,15 +27,16 @@ class Thresholds:
     dead_grad_frac: float = 1e-4  # gradient RMS over its first value at which no gradient arrives any more, (0, 1)
     quiet_frac: float = 0.98  # share of near-zero activations in a stage that counts as silent, (0, 1]
     stuck_frac: float = 0.9  # of the loss at the start: at or above it, the net is no better than guessing, (0, 1]
+    flat_frac: float = 0.3  # likewise if it has not changed for 12 steps: an initialisation may begin far above guessing, (0, 1]
     stall_ratio: float = 0.02  # update ratio at which a loss that stands still is the learning rate's fault, (0, 1]
     stall_frac: float = 0.75  # of the loss at the start: a stall below it is left alone, the net has learned something, (0, 1]
-    died_frac: float = 0.3  # share of a stage's units that have gone dormant since the start, (0, 1]: then a stall since the first steps counts anywhere
+    died_frac: float = 0.3  # share of a stage's units gone dormant since the start, (0, 1]: then a stall counts at any loss
     stall_steps: int = 16  # steps that a stall lasts, (3, 24]
     starved_share: float = 0.01  # a group's update ratio over the median of the others' at which it is starved, (0, 1)
     starved_ratio: float = 1e-4  # and its update ratio itself, (0, 1): below it a weight needs 10,000 steps to move by its own size
     starved_steps: int = 4  # steps in a row, [1, 1000]
     cold_walk: float = 3.8  # rho x t of a straight line, (0, 100]: about 5 in theory, 2-3.6 measured when cold
-    cold_ratio: float = 6e-4  # update ratio at and above which no group is called cold, (0, 1): healthy nets on a plateau stay above
+    cold_ratio: float = 6e-4  # update ratio at and above which no group is called cold, (0, 1): healthy plateaus stay above
     learned_frac: float = 0.6  # of the loss at the start: a run below it is learning, whatever its updates, (0, 1]
     cold_steps: int = 16  # steps of evidence, [8, 10000]: rho is noise before that
     frozen_ratio: float = 1e-5  # update ratio at which even a warm-up of x25 would leave a net standing still, (0, 1)
@@ -55,6 +56,7 @@ class Thresholds:
             "dead_grad_frac": (0, 1),
             "quiet_frac": (0, 1),
             "stuck_frac": (0, 1),
+            "flat_frac": (0, 1),
             "stall_ratio": (0, 1),
             "stall_frac": (0, 1),
             "died_frac": (0, 1),
@@ -64,7 +66,6 @@ class Thresholds:
             "starved_steps": (0, 1000),
             "cold_walk": (0, 100),
             "cold_ratio": (0, 1),
-            "learned_frac": (0, 1),
             "learned_frac": (0, 1),
             "cold_steps": (7, 10_000),
             "frozen_ratio": (0, 1),

@@ -67,10 +67,10 @@ def seed(number: int) -> None:
     torch.manual_seed(number)
 
 
-def learner(opt: str = "Adam", *, cbs: Any = None, number: int = 0, bar: bool = False, **kwargs: Any) -> Any:
+def learner(opt: str = "Adam", *, cbs: Any = None, number: int = 0, bar: bool = False, device: str = "cpu", **kwargs: Any) -> Any:
     """A Learner, quiet unless it shows its ``bar``, with weights and batches that depend on ``number`` alone."""
     seed(number)
-    dls = DataLoaders.from_dsets(data(16 * BATCHES, 1), data(32, 2), bs=16, device="cpu", num_workers=0)
+    dls = DataLoaders.from_dsets(data(16 * BATCHES, 1), data(32, 2), bs=16, device=device, num_workers=0)
     kwargs = {"splitter": halves, "loss_func": CrossEntropyLossFlat(), "opt_func": OPTIMIZERS[opt], **kwargs}
     learn = Learner(dls, net(), cbs=cbs, **kwargs)
     if not bar:
@@ -98,10 +98,11 @@ def is_clean(learn: Any) -> bool:
 def everything(learn: Any) -> dict[str, Any]:
     """Weights, buffers, optimizer, random generators and the Recorder, to be compared with :func:`assert_same`."""
     opt = learn.opt
+    inner: Any = getattr(opt, "opt", opt)
     return {
         "model": dict(learn.model.state_dict()),
         "state": [dict(opt.state[p]) for group in opt.param_lists for p in group],
-        "torch state": [dict(s) for s in opt.opt.state.values()] if isinstance(opt, OptimWrapper) else [],
+        "torch state": [dict(s) for s in inner.state.values()] if isinstance(inner, torch.optim.Optimizer) else [],
         "slow": [list(ts) for ts in opt.slow_weights] if getattr(opt, "slow_weights", None) is not None else [],
         "hypers": [dict(h) for h in opt.hypers],
         "torch rng": torch.get_rng_state(),
@@ -125,6 +126,8 @@ def assert_same(a: Any, b: Any, at: str = "") -> None:
         for i, (x, y) in enumerate(zip(a, b, strict=True)):
             assert_same(x, y, f"{at} {i}")
     elif isinstance(a, (Tensor, np.ndarray)):
-        assert np.array_equal(np.asarray(a).reshape(-1).view(np.uint8), np.asarray(b).reshape(-1).view(np.uint8)), at
+        x, y = (np.asarray(v.cpu() if isinstance(v, Tensor) else v).reshape(-1) for v in (a, b))
+        assert x.dtype == y.dtype, at
+        assert x.tobytes() == y.tobytes(), at
     else:
         assert a == b or (math.isnan(a) and math.isnan(b)), (at, a, b)

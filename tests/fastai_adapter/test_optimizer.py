@@ -103,7 +103,11 @@ def test_the_scale_is_in_force_within_the_step_alone(kind: str) -> None:
     for o, lrs in ((opt, [0.2, 0.4]), (twin, [0.2 * 0.5, 0.4])):
         o.set_hyper("lr", lrs)
     port, undo = port_of(opt), []
-    end = port.watch_steps(lambda: undo.append(port.multiply_lr([0.5, 1.0])), lambda: undo.pop()())
+
+    def take_back() -> None:
+        undo.pop()()
+
+    end = port.watch_steps(lambda: undo.append(port.multiply_lr([0.5, 1.0])), take_back)
     train(opt, 4)
     train(twin, 4)
     assert_same(weights(opt), weights(twin))

@@ -1,0 +1,131 @@
+"""What the policy may do, what it remembers, and the ceilings by which it holds a learning rate. Pure.
+
+A *ceiling* bounds a group's update ratio: before each step, the scale is lowered so that the step about to be taken stays under it.
+It is free of the optimizer's and the net's scale, follows a schedule that still ramps up, and leaves the shape of one that anneals.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+from adaptlr.records import Kind, Reading
+
+WARMUP_STEP = 1.05  # after a rollback, a scale may grow by so much a step,
+WARMUP_LEAST = 2.0  # by so much in all,
+WARMUP_MOST = 10.0  # and by so much where the schedule had ramped up before the run broke
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What the controller may do. The defaults are one set for every net.
+
+    Raises:
+        ValueError: a setting is outside its range; the message quotes the value.
+    """
+
+    ceiling: float = 0.01  # update ratio that a group which was too hot is held under, (0, 1): mid of what trained well
+    side_ceiling: float = 0.05  # and the other groups of that run: the top of what trained well, (0, 1)
+    slow_retreat: float = (
+        10.0  # divides the learning rate where the damage was slow, and had begun below what it is now, [1.5, 1000]
+    )
+    retreat: float = 3.0  # each further failure divides ceiling and learning rate by this, [1.5, 100]
+    raise_ratio: float = 5e-3  # update ratio that a net which was too cold is raised to, (0, 1)
+    raise_again: float = 3.0  # factor of a further raise, (1, 100]
+    early_steps: int = 200  # a run that broke slowly before this step starts over: snapshots may hold the damage already, [0, 1e9]
+    max_rollbacks: int = 8  # in one run, [0, 1000]; then it says so, and holds
+    max_raises: int = 6  # likewise
+    quiet_steps: int = 50  # a finding that goes on is said again only after so many steps without it, [1, 1e9]
+
+    def __post_init__(self) -> None:
+        ranges = {
+            "ceiling": (0, 1),
+            "side_ceiling": (0, 1),
+            "slow_retreat": (1.5, 1000),
+            "retreat": (1.5, 100),
+            "raise_ratio": (0, 1),
+            "raise_again": (1, 100),
+            "early_steps": (0, 10**9),
+            "max_rollbacks": (0, 1000),
+            "max_raises": (0, 1000),
+            "quiet_steps": (1, 10**9),
+        }
+        for name, (low, high) in ranges.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(
+                    f"{name} must lie in [{low}, {high}], got {value!r}: see adaptlr.judge.control.Settings for its meaning"
+                )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GroupControl:
+    """How one group's learning rate is held."""
+
+    scale: float = 1.0
+    ceiling: float | None = None  # update ratio; None: no ceiling
+    max_lr: float | None = None  # effective learning rate; None: no limit
+    per_lr: float | None = None  # newest update ratio over effective lr
+    first_per_lr: float | None = None  # the same of the run's first step, to start again from
+    first_lr: float | None = None  # scheduled lr of that step
+    warmup: float = 1.0  # factor by which the scale may still grow, a little each step, below the ceilings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Control:
+    """The policy's memory. It survives every rollback."""
+
+    groups: tuple[GroupControl, ...] = ()
+    rollbacks: int = 0
+    raises: int = 0
+    acted: bool = False
+    stopped: bool = False
+    last_said: tuple[tuple[Kind, int], ...] = ()  # step on which a kind was last found
+    last_poison: int | None = None
+    peak_lrs: tuple[float, ...] | None = None  # the largest lr that the schedule will reach, if the adapter knows; for advice only
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        return tuple(g.scale for g in self.groups)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refuge:
+    """A snapshot that could be restored: the step it was taken before, and whether the steps after it were healthy."""
+
+    step: int
+    certified: bool
+    per_lr: tuple[float | None, ...] = ()  # each group's update ratio over effective lr at that time
+
+
+def hold_under(group: GroupControl, lr: float) -> GroupControl:
+    """The group with its scale lowered, if need be, so that a step at scheduled ``lr`` stays under its ceilings.
+
+    The scale rises only by what is left of a warm-up that the ruined run has used up.
+    """
+    if lr <= 0:
+        return group
+    growth = min(WARMUP_STEP, group.warmup)
+    group = dataclasses.replace(group, warmup=group.warmup / growth)
+    limits = [group.scale * growth]
+    if group.max_lr is not None:
+        limits.append(group.max_lr / lr)
+    if group.ceiling is not None and group.per_lr is not None and group.per_lr > 0:
+        limits.append(group.ceiling / (group.per_lr * lr))
+    return dataclasses.replace(group, scale=min(limits))
+
+
+def measured(control: Control, reading: Reading) -> Control:
+    """The control after a step's update ratios were seen."""
+    groups = control.groups + tuple(GroupControl() for _ in range(len(reading.groups) - len(control.groups)))
+    out = []
+    for group, now in zip(groups, reading.groups, strict=False):
+        ratio, lr = now.update_ratio, now.effective_lr
+        if ratio is None or not math.isfinite(ratio) or lr <= 0 or now.frozen:
+            out.append(group)
+            continue
+        first = group.first_per_lr if group.first_per_lr is not None else ratio / lr
+        first_lr = group.first_lr if group.first_lr is not None else now.lr
+        out.append(dataclasses.replace(group, per_lr=ratio / lr, first_per_lr=first, first_lr=first_lr))
+    return dataclasses.replace(control, groups=tuple(out))

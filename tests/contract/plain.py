@@ -1,0 +1,45 @@
+"""The plain PyTorch loop: the one that the others are measured by."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import torch
+from torch import nn
+
+from adaptlr import Controller
+from tests.contract.case import BATCHES, Case, InterruptionError, Run, groups, loader, model
+
+
+def run(case: Case) -> Run:
+    net = model().train()
+    optimizer = torch.optim.Adam([{"params": ps, "lr": lr} for ps, lr in zip(groups(net), case.lr, strict=True)])
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, case.decay)
+    losses, lrs, interrupted, ctl = [], [], False, None
+    with ExitStack() as stack:
+        if case.watch:
+            ctl = stack.enter_context(Controller(net, optimizer, act=case.act))
+        try:
+            for epoch in range(case.epochs):
+                for i, (x, y) in enumerate(loader(case)):
+                    loss = nn.functional.cross_entropy(net(x), y)
+                    loss.backward()
+                    optimizer.step()
+                    optimizer.zero_grad()
+                    if ctl is not None:
+                        ctl.step(loss, epoch=epoch + (i + 1) / BATCHES)
+                    losses.append(loss.item())
+                    lrs.append(tuple(g["lr"] for g in optimizer.param_groups))
+                    scheduler.step()
+        except InterruptionError:
+            interrupted = True
+    return Run(
+        model=net,
+        optimizer=optimizer,
+        losses=losses,
+        lrs=lrs,
+        interrupted=interrupted,
+        rng=torch.get_rng_state(),
+        trace=None if ctl is None else ctl.trace,
+        scales=() if ctl is None else ctl.scales,
+    )

@@ -1,0 +1,127 @@
+"""Starved, too cold, decay-dominated: what convicts, and what of the same kind does not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from adaptlr.records import Kind, Provenance
+from tests.judge.runs import group, kinds, play, reading
+
+
+def slice_run(first: dict[str, Any], *, steps: int = 8) -> dict[int, list[str]]:
+    """Group 0 at lr 1e-6, group 1 at 1e-2, as slice(1e-6, 1e-2) has it."""
+    return kinds(
+        play(
+            [
+                reading(i, 2.3 - 0.05 * i, group(0, **{"lr": 1e-6, "ratio": 1e-6, **first}), group(1, lr=1e-2, ratio=0.01))
+                for i in range(steps)
+            ]
+        )[1]
+    )
+
+
+def test_a_random_group_on_a_tiny_lr_is_starved_within_four_steps() -> None:
+    found = slice_run({})
+    assert min(found) == 3
+    assert found[3] == [str(Kind.STARVED)]
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        pytest.param({"provenance": Provenance.TRAINED}, id="pretrained"),
+        pytest.param({"provenance": Provenance.UNKNOWN}, id="unknown"),
+        pytest.param({"frozen": True}, id="frozen"),
+        pytest.param({"lr": 0.0}, id="frozen-by-lr-0"),
+        pytest.param({"lr": 5e-3, "ratio": 5e-3}, id="half-the-lr"),
+        pytest.param({"lr": 1e-4, "ratio": 2e-3}, id="lower-lr-that-moves"),
+        pytest.param({"lr": 1e-2, "ratio": 1e-6}, id="still-at-the-same-lr"),
+    ],
+)
+def test_not_starved(first: dict[str, Any]) -> None:
+    assert slice_run(first) == {}
+
+
+def test_starved_needs_the_steps_in_a_row() -> None:
+    ratios = [1e-6, 1e-6, 1e-6, 5e-3, 1e-6, 1e-6, 1e-6]
+    readings = [reading(i, 2.3 - 0.05 * i, group(0, lr=1e-6, ratio=r), group(1, lr=1e-2, ratio=0.01)) for i, r in enumerate(ratios)]
+    assert not any(play(readings)[1])
+
+
+def test_the_starved_message_names_groups_and_stages() -> None:
+    readings = [
+        reading(
+            i,
+            2.3,
+            group(0, lr=1e-6, ratio=3e-6, stages=("conv1", "conv2_x", "conv3_x")),
+            group(1, lr=1e-2, ratio=0.012, stages=("head",)),
+        )
+        for i in range(4)
+    ]
+    finding = play(readings)[1][3][0]
+    assert finding.stages == ("conv1", "conv2_x", "conv3_x")
+    assert finding.message == (
+        "step 3: group 0 (conv1, conv2_x, conv3_x) is starved: it moves 3e-06 of its weight a step, 1/4000 of the best fed group, "
+        "and is still at its random initialisation"
+    )
+
+
+def cold_run(*, ratio: float, rho_t: float | None, lrs: list[float] | None = None, losses: list[float] | None = None) -> bool:
+    """Is a run with this update ratio and this straightness of walk called too cold within 40 steps?"""
+    n = 40
+    lrs = lrs or [1e-5] * n
+    losses = losses or [2.3] * n
+    readings = [
+        reading(i, losses[i], group(ratio=ratio, lr=lrs[i], rho=None if rho_t is None else rho_t / (i + 1))) for i in range(n)
+    ]
+    found = kinds(play(readings)[1])
+    assert all(names == [str(Kind.TOO_COLD)] for names in found.values())
+    return bool(found)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "rho_t", "cold"),
+    [
+        pytest.param(2e-4, 2.5, True, id="small-straight"),
+        pytest.param(2e-4, 20.0, False, id="small-but-settled"),
+        pytest.param(1e-3, 2.5, False, id="straight-but-moving"),
+        pytest.param(2e-5, 8.0, True, id="tiny-and-bent-by-noise"),
+        pytest.param(5e-4, 6.9, False, id="healthy-plateau"),
+        pytest.param(1e-6, None, True, id="standing-still"),
+        pytest.param(2e-4, None, False, id="no-distance-yet"),
+    ],
+)
+def test_too_cold(ratio: float, rho_t: float | None, cold: bool) -> None:
+    assert cold_run(ratio=ratio, rho_t=rho_t) is cold
+
+
+def test_a_rising_warm_up_and_an_annealed_tail_are_not_cold() -> None:
+    rising = [1e-6 * (i + 1) for i in range(40)]
+    falling = [1e-2, *([1e-5] * 39)]
+    assert not cold_run(ratio=2e-4, rho_t=2.5, lrs=rising)
+    assert not cold_run(ratio=2e-4, rho_t=2.5, lrs=falling)
+    assert cold_run(ratio=1e-6, rho_t=2.5, lrs=rising)  # no warm-up brings that to life
+
+
+def test_a_run_that_has_learned_is_not_cold() -> None:
+    assert not cold_run(ratio=2e-4, rho_t=2.5, losses=[2.3 * 0.9**i for i in range(40)])
+
+
+@pytest.mark.parametrize(
+    ("decay", "ratio", "expected"),
+    [
+        pytest.param(0.01, 0.0101, True, id="the-seed-at-lr-1"),
+        pytest.param(0.01, 0.05, False, id="the-gradient-does-more"),
+        pytest.param(1e-4, 1e-4, False, id="little-decay"),
+        pytest.param(0.0, 0.01, False, id="none"),
+    ],
+)
+def test_decay_dominated(decay: float, ratio: float, expected: bool) -> None:
+    readings = [reading(i, 2.3 - 0.01 * i, group(lr=1.0, decay=decay, ratio=ratio)) for i in range(4)]
+    found = kinds(play(readings)[1])
+    assert bool(found) is expected
+    if expected:
+        assert set(found) == {1, 2, 3}
+        assert found[1] == [str(Kind.DECAY_DOMINATED)]

@@ -1,0 +1,168 @@
+"""One transition table for each rule of heat: what convicts, and what of the same kind does not."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from adaptlr.judge.thresholds import Thresholds
+from adaptlr.records import Kind
+from tests.judge.runs import group, kinds, play, reading, simple, stage
+
+FALLING = [2.3, 2.2, 2.1, 2.0, 1.9, 1.8, 1.7, 1.6, 1.5, 1.4, 1.3, 1.2, 1.1, 1.0, 0.9, 0.8]
+
+
+def first(losses: list[float], ratios: list[float] | float) -> tuple[int, str] | None:
+    """Step and kind of the first finding."""
+    found = kinds(play(simple(losses, ratios))[1])
+    return next(((step, names[0]) for step, names in found.items()), None)
+
+
+@pytest.mark.parametrize(
+    ("losses", "ratios", "expected"),
+    [
+        pytest.param([2.3, math.nan], [0.01], (1, Kind.NON_FINITE), id="nan-loss"),
+        pytest.param([2.3, math.inf], [0.01], (1, Kind.NON_FINITE), id="infinite-loss"),
+        pytest.param([2.3, 3306.0], [3.6, 0.7], (1, Kind.TOO_HOT), id="ruinous-first-step"),
+        pytest.param([2.4, 2.4, 2.8], [1.0, 0.5, 0.3], (2, Kind.TOO_HOT), id="ruinous-and-mild-rise"),
+        pytest.param([2.3, 2.0, 1.7, 1.5], [1.0, 0.8, 0.7, 0.6], None, id="large-ratio-but-loss-falls"),
+        pytest.param([2.3, 2.9, 2.4, 2.4, 1.9, 1.3], [0.36, 0.24, 0.18, 0.14, 0.1, 0.06], None, id="healthy-bump-of-Adam"),
+        pytest.param([5.8, 13.0, 2.9, 2.4, 2.3], [0.13, 0.09, 0.07, 0.06, 0.05], None, id="one-spike-and-down"),
+        pytest.param([2.3, 2.4, 3.8, 2.9, 4.1], [0.1, 0.14, 0.21, 0.19, 0.18], (4, Kind.TOO_HOT), id="two-of-three-risen"),
+        pytest.param([2.3, 2.3, 2.1, 1.9, 10.0], [0.03, 0.05, 0.07, 0.19, 1.6], (4, Kind.TOO_HOT), id="runaway"),
+        pytest.param([*FALLING, 60.0, 0.8, 0.7], 0.01, None, id="one-bad-batch"),
+        pytest.param([*FALLING, 7.0, 7.5, 8.0], 0.01, (18, Kind.DIVERGENCE), id="divergence-at-small-updates"),
+        pytest.param([*FALLING, 0.9, 1.3, 0.8, 1.2], 0.02, None, id="noise"),
+    ],
+)
+def test_too_high(losses: list[float], ratios: list[float], expected: tuple[int, Kind] | None) -> None:
+    assert first(losses, ratios) == (expected and (expected[0], str(expected[1])))
+
+
+def test_the_ratio_of_the_newest_step_is_not_blamed_for_a_loss_that_came_before_it() -> None:
+    assert first([2.3, 3.4], [0.01, 3.0]) is None
+    assert first([2.3, 3.4], [3.0, 0.01]) == (1, str(Kind.TOO_HOT))
+
+
+def test_nonfinite_weights_convict_though_the_loss_is_finite() -> None:
+    _, found = play([reading(0, 2.3), reading(1, 2.2, group(nonfinite=True))])
+    assert found[0] == ()
+    assert found[1][0].kind is Kind.NON_FINITE
+    assert found[1][0].groups == (0,)
+
+
+def test_regress_convicts_when_most_of_what_was_learned_is_lost_and_not_at_small_updates() -> None:
+    losses = [*FALLING, 2.2, 2.3, 2.2, 2.3, 2.2]
+    assert first(losses, 0.03) == (18, str(Kind.TOO_HOT))
+    assert first(losses, 0.001) is None
+
+
+class TestCollapse:
+    """A silent stage convicts against its own baseline, and only while the loss is stuck."""
+
+    @staticmethod
+    def found(*, stuck: bool, before: float, after: float) -> list[str]:
+        losses = [2.3] * 14 if stuck else [2.3 - 0.1 * i for i in range(14)]
+        readings = [
+            reading(i, x, group(ratio=0.001), stages=(stage(quiet=before if i < 5 else after),)) for i, x in enumerate(losses)
+        ]
+        return [str(f.kind) for fs in play(readings)[1] for f in fs]
+
+    def test_silent_and_stuck(self) -> None:
+        assert str(Kind.COLLAPSE) in self.found(stuck=True, before=0.5, after=1.0)
+
+    @pytest.mark.parametrize(
+        ("stuck", "before", "after"),
+        [
+            pytest.param(False, 0.5, 1.0, id="silent-but-learning"),
+            pytest.param(True, 0.5, 0.6, id="stuck-but-alive"),
+            pytest.param(True, 0.99, 1.0, id="silent-from-the-start"),
+        ],
+    )
+    def test_not(self, stuck: bool, before: float, after: float) -> None:
+        assert self.found(stuck=stuck, before=before, after=after) == []
+
+    def test_no_gradient(self) -> None:
+        def run(grad: float, loss: float) -> list[str]:
+            readings = [reading(0, 2.3, group(grad=0.1))]
+            readings += [reading(i, loss, group(grad=grad, ratio=0.001)) for i in range(1, 14)]
+            return [str(f.kind) for fs in play(readings)[1] for f in fs]
+
+        assert str(Kind.COLLAPSE) in run(1e-9, 2.3)
+        assert run(0.05, 2.3) == []
+        assert run(1e-9, 0.01) == []  # a net that fits everything has no gradient either
+
+    def test_names_the_silent_stages(self) -> None:
+        readings = [
+            reading(i, 2.3, stages=(stage("conv1", quiet=0.5), stage("conv5_x", quiet=0.4 if i < 4 else 1.0))) for i in range(12)
+        ]
+        finding = next(f for fs in play(readings)[1] for f in fs)
+        assert finding.stages == ("conv5_x",)
+        assert "conv5_x is at zero" in finding.message
+
+
+class TestStall:
+    """A loss that stands still at large updates; a plateau at small ones is left alone."""
+
+    @pytest.mark.parametrize(
+        ("ratio", "rho", "hot"),
+        [(0.03, 10.0, True), (0.03, None, True), (0.01, 10.0, False), (0.03, 0.2, False)],
+        ids=["hot", "hot-without-distance", "small-updates", "walking-straight"],
+    )
+    def test_table(self, ratio: float, rho: float | None, hot: bool) -> None:
+        losses = [2.3, 2.1, *([1.95, 2.05] * 9)]
+        readings = [reading(i, x, group(ratio=ratio, rho=rho)) for i, x in enumerate(losses)]
+        found = [f for fs in play(readings)[1] for f in fs]
+        assert bool(found) is hot
+        if hot:
+            assert found[0].kind is Kind.TOO_HOT
+            assert "stood at" in found[0].message
+
+    def test_dying_units_convict_at_any_loss(self) -> None:
+        def found(dormant: float) -> bool:
+            losses = [5.8, 3.0, 2.4, *([2.3] * 18)]
+            readings = [
+                reading(i, x, group(ratio=0.03, rho=10.0), stages=(stage(dormant=0.0 if i < 4 else dormant),))
+                for i, x in enumerate(losses)
+            ]
+            return any(fs for fs in play(readings)[1])
+
+        assert found(0.6)
+        assert not found(0.1)
+
+
+def test_a_threshold_decides() -> None:
+    losses, ratios = [2.3, 2.6], [0.6, 0.5]
+    assert first(losses, ratios) == (1, str(Kind.TOO_HOT))
+    assert not any(play(simple(losses, ratios), Thresholds(ruin_ratio=0.9))[1])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("hot_ratio", 0.0),
+        ("hot_ratio", 1.5),
+        ("quiet_frac", -0.1),
+        ("diverged_factor", 0.5),
+        ("cold_steps", 3),
+        ("rise_frac", math.nan),
+    ],
+)
+def test_thresholds_outside_their_range_are_refused_with_the_value(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"{name} must lie in .* got {value!r}"):
+        Thresholds(**{name: value})
+
+
+def test_messages_read_like_a_colleague() -> None:
+    _, found = play(
+        [
+            reading(0, 2.3, group(ratio=3.6, stages=("conv1", "conv2_x")), group(1, ratio=0.01)),
+            reading(1, 3306.0, group(ratio=0.7, stages=("conv1", "conv2_x")), group(1, ratio=0.01)),
+        ]
+    )
+    assert found[1][0].message == (
+        "step 1: group 0 (conv1, conv2_x) is too hot: an update of 3.6 of the weights in one step "
+        "(healthy: 0.001 to 0.05), and the loss went from 2.3 to 3306"
+    )
+    assert found[1][0].groups == (0,)
