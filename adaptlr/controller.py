@@ -161,6 +161,7 @@ class Controller:
         )
         self._ring = Ring()
         self._healthy_since = 0
+        self._peaks: tuple[float, ...] = (0.0,) * len(groups)
         self._step = 0  # optimizer steps begun and ended
         self._rows: Tensor | None = None
         self._lrs: tuple[float, ...] = ()
@@ -185,6 +186,11 @@ class Controller:
     def scales(self) -> tuple[float, ...]:
         """Each group's multiplier on its scheduled learning rate; 1 is untouched."""
         return self._control.scales
+
+    @property
+    def suggested_lrs(self) -> tuple[float, ...]:
+        """What to write in the code next time: the largest effective lr of each group since the last decision that changed it."""
+        return self._peaks
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -278,6 +284,7 @@ class Controller:
         reading = self._read(pending)
         self.trace.append(reading)
         self._control = measured(self._control, reading)
+        self._peaks = tuple(max(p, g.effective_lr) for p, g in zip(self._peaks, reading.groups, strict=True))
         self._history, findings = observe(self._history, reading, self.thresholds)
         self._certify(reading, findings)
         self._control, new = news(self.settings, self._control, findings)
@@ -294,6 +301,8 @@ class Controller:
         if decision is None:
             return
         self._say(decision)
+        if decision.action in (Action.ROLLBACK, Action.RESCALE):
+            self._peaks = (0.0,) * len(self._peaks)
         if decision.action is Action.ROLLBACK and decision.restored_step is not None:
             self._roll_back(decision.restored_step)
         elif decision.action is Action.RESCALE:

@@ -9,45 +9,25 @@ without stages 1 to 2 kB: 10,000 steps with every tenth sampled make about 20 MB
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import importlib.metadata
-import json
-import math
 import os
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TextIO
 
-from adaptlr.records import (
-    Decision,
-    Finding,
-    GroupReading,
-    Reading,
-    Record,
-    StageReading,
-    decision_from_dict,
-    finding_from_dict,
-    reading_from_dict,
-)
+from adaptlr import jsonl
+from adaptlr.jsonl import FLOAT_FIELDS, VERSION
+from adaptlr.records import Decision, Finding, Reading, Record
 
 if TYPE_CHECKING:
     import pandas as pd
 
-VERSION = 1  # of the file format; raised when an older reader could no longer read a newer file
-Table = Literal["steps", "groups", "stages", "findings", "decisions"]
+__all__ = ["FLOAT_FIELDS", "VERSION", "Table", "Trace", "TraceWarning"]
 
-_READERS: dict[str, Callable[[Mapping[str, Any]], Record]] = {
-    "reading": reading_from_dict,
-    "finding": finding_from_dict,
-    "decision": decision_from_dict,
-}
-_NONFINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
-# JSON has no nan and no inf: they are written as text, and read back only in fields that hold floats (a stage may be named "nan").
-_CLASSES = (Reading, StageReading, GroupReading, Finding, Decision)
-FLOAT_FIELDS = frozenset(f.name for cls in _CLASSES for f in dataclasses.fields(cls) if "float" in str(f.type))
+Table = Literal["steps", "groups", "stages", "findings", "decisions"]
 
 
 class TraceWarning(UserWarning):
@@ -80,7 +60,7 @@ class Trace:
             "adaptlr": _own_version(),
             "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "stages": list(stages),
-            "settings": _plain(settings or {}),
+            "settings": jsonl.plain(settings or {}),
         }
         self.readings: list[Reading] = []
         self.findings: list[Finding] = []
@@ -89,9 +69,9 @@ class Trace:
         self._closed = False
         self._file: TextIO | None = None
         if self.path is not None:
-            self._file = _open_new(self.path)
+            self._file = jsonl.open_new(self.path)
             weakref.finalize(self, self._file.close)
-            _write(self._file, self.header)
+            jsonl.write(self._file, self.header)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -105,7 +85,7 @@ class Trace:
         kept, tag = self._place(record)
         if self._file is not None:
             try:
-                _write(self._file, {"type": tag, **_fields(record)})
+                jsonl.write(self._file, {"type": tag, **jsonl.fields(record)})
             except OSError as error:
                 self._file = None
                 text = f"{self.path}: cannot write the trace any more ({error}); it goes on in memory"
@@ -164,10 +144,10 @@ class Trace:
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write everything to a new file and return its path; raises FileExistsError rather than overwrite."""
-        with _open_new(Path(path)) as file:
-            _write(file, self.header)
+        with jsonl.open_new(Path(path)) as file:
+            jsonl.write(file, self.header)
             for record in self:
-                _write(file, {"type": self._place(record)[1], **_fields(record)})
+                jsonl.write(file, {"type": self._place(record)[1], **jsonl.fields(record)})
         return Path(path)
 
     @classmethod
@@ -178,14 +158,14 @@ class Trace:
         """
         lines = Path(path).read_bytes().split(b"\n")
         cut = lines.pop()  # what follows the last newline: nothing, unless the writer was killed in mid-line
-        if cut and _parses(cut):
+        if cut and jsonl.parses(cut):
             lines, cut = [*lines, cut], b""
         if not lines:
             raise ValueError(f"{path}: empty, or cut off within its first line: there is no run in it")
         trace = cls()
-        trace.header = _read_header(path, lines[0])
+        trace.header = jsonl.read_header(path, lines[0])
         for number, line in enumerate(lines[1:], start=2):
-            record = _read_record(path, number, line)
+            record = jsonl.read_record(path, number, line)
             trace._place(record)[0].append(record)
             trace._order.append(record)
         trace.path = Path(path)
@@ -214,86 +194,3 @@ def _own_version() -> str:
         return importlib.metadata.version("adaptlr")
     except importlib.metadata.PackageNotFoundError:
         return "unknown"
-
-
-def _open_new(path: Path) -> TextIO:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.open("a", encoding="utf-8", newline="\n")
-    if file.tell():
-        file.close()
-        raise FileExistsError(
-            f"{path} already holds something, and a trace never overwrites: choose another path, or remove it first"
-        )
-    return file
-
-
-def _fields(record: object) -> dict[str, Any]:
-    """What ``records.to_dict`` gives, one level at a time: its deep copy costs three times what the rest of writing a line does."""
-    if not dataclasses.is_dataclass(record):
-        raise TypeError(f"records hold plain numbers and text, not {type(record).__name__}: convert with float() or .item() first")
-    return {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
-
-
-def _write(file: TextIO, line: Mapping[str, Any]) -> None:
-    try:
-        text = json.dumps(line, allow_nan=False, separators=(",", ":"), default=_fields)
-    except ValueError:  # something is not finite, which is rare: only then is every value looked at
-        text = json.dumps(_encode(line), allow_nan=False, separators=(",", ":"), default=_fields)
-    file.write(text + "\n")
-    file.flush()
-
-
-def _plain(value: Any) -> Any:
-    """Settings as JSON knows them: a dataclass becomes a mapping, a path or a type its text. Records must be plain already."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return _plain(dataclasses.asdict(value))
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(v) for v in value]
-    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
-
-
-def _encode(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        value = _fields(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(float(value))
-    if isinstance(value, Mapping):
-        return {k: _encode(v) for k, v in value.items()}
-    return [_encode(v) for v in value] if isinstance(value, (list, tuple)) else value
-
-
-def _decode(value: Any, floats: bool = False) -> Any:
-    if isinstance(value, dict):
-        return {k: _decode(v, floats or k in FLOAT_FIELDS) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_decode(v, floats) for v in value]
-    return _NONFINITE.get(value, value) if floats and isinstance(value, str) else value
-
-
-def _parses(line: bytes) -> bool:
-    try:
-        json.loads(line)
-    except ValueError:
-        return False
-    return True
-
-
-def _read_header(path: str | os.PathLike[str], line: bytes) -> dict[str, Any]:
-    header = json.loads(line) if _parses(line) else None
-    if not isinstance(header, dict) or header.get("type") != "header":
-        raise ValueError(f"{path}: line 1 is not a trace header; is this file a trace that adaptlr wrote?")
-    if header.get("version", 0) > VERSION:
-        text = f"{path}: trace format {header['version']}, and this adaptlr reads up to {VERSION}; upgrade: pip install -U adaptlr"
-        raise ValueError(text)
-    return {**header, "settings": _decode(header.get("settings", {}), floats=True)}
-
-
-def _read_record(path: str | os.PathLike[str], number: int, line: bytes) -> Record:
-    try:
-        data = json.loads(line)
-        read = _READERS[data.pop("type")]
-        return read(_decode(data))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: line {number} is damaged ({type(error).__name__}: {error})") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from typing import Any, Protocol
@@ -92,23 +93,21 @@ class TorchOptimizer:
         return [float(g["lr"]) for g in self.optimizer.param_groups]
 
     def weight_decays(self) -> list[float]:
-        name = type(self.optimizer).__name__
+        names = {c.__name__ for c in type(self.optimizer).__mro__}  # a user's subclass of Adam decays as Adam does
+        shrinks = not names.isdisjoint(_DECOUPLED) or names.isdisjoint(_NORMALISED)
         return [
-            float(g.get("weight_decay", 0.0) or 0.0)
-            if (name in _DECOUPLED and g.get("decoupled_weight_decay", True))
-            or name not in (*_DECOUPLED, *_NORMALISED)
-            or g.get("decoupled_weight_decay", False)
-            else 0.0
+            float(g.get("weight_decay", 0.0) or 0.0) if g.get("decoupled_weight_decay", shrinks) else 0.0
             for g in self.optimizer.param_groups
         ]
 
     def multiply_lr(self, scales: Sequence[float]) -> Callable[[], None]:
         undo: list[tuple[dict[str, Any], Any, Tensor | None]] = []
+        lrs = Counter(id(g["lr"]) for g in self.optimizer.param_groups)
         for group, scale in zip(self.optimizer.param_groups, scales, strict=False):
             if scale == 1.0:
                 continue
             lr = group["lr"]
-            if isinstance(lr, Tensor):
+            if isinstance(lr, Tensor) and lrs[id(lr)] == 1:  # torch gives one tensor to all groups: that one is not written to
                 undo.append((group, lr, lr.detach().clone()))
                 with torch.no_grad():
                     lr.mul_(scale)

@@ -29,7 +29,7 @@ class Snapshot:
     """A run as it was before optimizer step ``step``."""
 
     step: int
-    tensors: dict[str, Tensor]  # parameters and buffers, the non-persistent ones too, by qualified name
+    tensors: dict[str, Tensor]  # parameters and buffers, the non-persistent ones too, by name; then the optimizer's others
     optimizer: Any
     extras: tuple[dict[str, Any], ...]  # states of GradScaler and the like
     memory: Any = None  # whatever the caller wants back with it
@@ -40,9 +40,12 @@ class Snapshot:
         return sum(t.numel() * t.element_size() for t in self.tensors.values())
 
 
-def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def _tensors(model: nn.Module, optimizer: OptimizerPort) -> Iterator[tuple[str, Tensor]]:
     yield from model.named_parameters()
     yield from model.named_buffers()
+    own = set(model.parameters())
+    for g, params in enumerate(optimizer.params()):  # a loss with weights of its own, say
+        yield from ((f"group {g}, parameter {i}", p) for i, p in enumerate(params) if p not in own)
 
 
 def capture(
@@ -57,7 +60,7 @@ def capture(
     """Copy all that a step changes. Draws no random number and changes nothing. Shared tensors are copied once."""
     return Snapshot(
         step=step,
-        tensors={name: copy_tensors(t, device) for name, t in _tensors(model)},
+        tensors={name: copy_tensors(t, device) for name, t in _tensors(model, optimizer)},
         optimizer=optimizer.capture(),
         extras=tuple(copy_tensors(e.state_dict()) for e in extras),
         memory=memory,
@@ -71,7 +74,7 @@ def restore(snapshot: Snapshot, model: nn.Module, optimizer: OptimizerPort, extr
     are left alone.
     """
     with torch.no_grad():
-        for name, t in _tensors(model):
+        for name, t in _tensors(model, optimizer):
             saved = snapshot.tensors.get(name)
             if saved is not None and saved.shape == t.shape:
                 t.copy_(saved)
@@ -115,9 +118,7 @@ class Ring:
         """Hold ``snapshot``; the oldest but the start makes room, an uncertified one before a certified one."""
         if len(self._held) >= self._size:
             middle = self._held[1:-1] or self._held[1:]
-            certified = [s for s in middle if s.step in self._certified]
-            drop = next((s for s in middle if s.step not in self._certified), None) if not certified else certified[0]
-            self._held.remove(drop if drop is not None else middle[0])
+            self._held.remove(next((s for s in middle if s.step not in self._certified), middle[0]))
         self._held.append(snapshot)
         self._last = snapshot.step
         if len(self._held) == 1:
@@ -132,7 +133,9 @@ class Ring:
 
     def take(self, step: int) -> Snapshot:
         """The snapshot of ``step``; all later ones are dropped, since their run no longer exists."""
-        found = next(s for s in self._held if s.step == step)
+        found = next((s for s in self._held if s.step == step), None)
+        if found is None:
+            raise ValueError(f"no snapshot of step {step} is held, only of steps {[s.step for s in self._held]}")
         self._held = self._held[: self._held.index(found) + 1]
         self._certified &= {s.step for s in self._held}
         return found

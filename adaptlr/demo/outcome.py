@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adaptlr.demo.runs import Result
+from adaptlr.demo.setup import LAST_STAGE
 from adaptlr.show.live import short
 from adaptlr.show.plot import plot
 from adaptlr.show.report import html_report
@@ -27,19 +28,18 @@ _ROLE = {
 
 def table(results: Sequence[Result]) -> str:
     """The results for a terminal, with the definition of near zero below."""
-    last = results[0].last_stage
     rows = [
         {
             "run": f"({r.spec.key}) {r.spec.schedule}",
             "lr": r.spec.lr_text,
             "adaptlr": r.spec.mode,
             "accuracy": f"{r.accuracy:.1%}".rjust(8),
-            f"near zero in {last}": f"{r.near_zero_last_stage:.1%}".rjust(len(f"near zero in {last}")),
+            f"near zero in {LAST_STAGE}": f"{r.near_zero_last_stage:.1%}".rjust(len(f"near zero in {LAST_STAGE}")),
             "decisions": len(r.trace.decisions),
         }
         for r in results
     ]
-    return f"{text_table(rows)}\n\nNear zero: {NEAR_ZERO}; {last} is the last stage."
+    return f"{text_table(rows)}\n\nNear zero: {NEAR_ZERO}; {LAST_STAGE} is the last stage."
 
 
 def as_rows(results: Sequence[Result]) -> list[dict[str, object]]:
@@ -88,14 +88,13 @@ def write(results: Sequence[Result], folder: Path) -> Path:
     for r in results:
         plot(r.trace).savefig(folder / picture_name(r.spec.key))
     by_key = {r.spec.key: r for r in results}
-    last = results[0].last_stage
     runs = [
         (
             f"{r.spec.name}: {_ROLE[r.spec.key]}",
             r.trace,
             {
                 "accuracy": f"{r.accuracy:.1%}",
-                f"near zero in {last}:": f"{r.near_zero_last_stage:.1%}",
+                f"near zero in {LAST_STAGE}:": f"{r.near_zero_last_stage:.1%}",
                 "decisions:": len(r.trace.decisions),
             },
         )

@@ -12,7 +12,7 @@ from fastai.callback.core import (
     CancelValidException,  # pyright: ignore[reportAttributeAccessIssue]  (fastai makes it at run time)
 )
 
-from adaptlr.demo.setup import Digits, Setup, learner
+from adaptlr.demo.setup import LAST_STAGE, Digits, Setup, learner
 from adaptlr.fastai import AdaptLR
 from adaptlr.trace import Trace
 
@@ -64,14 +64,9 @@ class Result:
     trace: Trace
 
     @property
-    def last_stage(self) -> str:
-        """The label of the stage next to the head."""
-        return self.trace.header["stages"][-1]
-
-    @property
     def near_zero_last_stage(self) -> float:
-        """Share of the last stage's activations at or below 1% of that stage's RMS: mean of its last five samples."""
-        fracs = [r.stages[-1].quiet_frac for r in self.trace.readings if r.stages][-5:]
+        """Share of conv5_x's activations whose size is at most 1% of the stage's RMS: mean of the last five samples."""
+        fracs = [stage.quiet_frac for r in self.trace.readings for stage in r.stages if stage.name == LAST_STAGE][-5:]
         return sum(fracs) / len(fracs)
 
 

@@ -21,6 +21,7 @@ from torchvision.models import ResNet, resnet18
 CLASSES = 10
 SIDE = 32  # pixels; the digits come in 8 x 8
 N_IMAGES = 1797
+LAST_STAGE = "conv5_x"  # the last whose activations went through a ReLU: behind it comes the head
 
 
 @dataclass(frozen=True, kw_only=True)

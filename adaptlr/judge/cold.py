@@ -58,11 +58,13 @@ def starved(history: History, reading: Reading, limits: Thresholds) -> Finding |
     share = f"1/{number(best / worst)} of the best fed group" if worst > 0 else "nothing at all"
     one = len(groups) == 1
     subject = " and ".join(group_name(reading, i) for i in groups)
-    text = (
-        f"{subject} {'is' if one else 'are'} starved: {'it moves' if one else 'the slower moves'} {number(worst)} of its weight a step, "
-        f"{share}, and {'is still at its' if one else 'both are still at their' if len(groups) == 2 else 'all are still at their'} "
-        f"random initialisation"
-    )
+    if one:
+        text = f"{subject} is starved: it moves {number(worst)} of its weight a step, {share}, and is still at its"
+    else:
+        text = (
+            f"{subject} are starved: the slowest moves {number(worst)} of its weight a step, {share}, and they are still at their"
+        )
+    text += " random initialisation"
     return Finding(
         step=reading.step,
         kind=Kind.STARVED,

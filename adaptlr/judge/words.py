@@ -15,7 +15,7 @@ def number(x: float) -> str:
     """
     if not math.isfinite(x):
         return str(x)
-    return f"{x:.0f}" if 10 <= abs(x) < 10_000 else f"{x:.2g}"
+    return f"{x:.0f}" if 10 <= abs(x) < 100_000 else f"{x:.2g}"
 
 
 def times(factor: float) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from scipy import stats
+from scipy.special import ndtr
 from torch import Tensor, nn
 
 from adaptlr.records import Provenance
@@ -37,10 +37,10 @@ def ks_distance(entries: np.ndarray) -> float:
     if std == 0 or not math.isfinite(std):
         return math.inf
     x = np.sort((entries - mean) / std)
-    shrink = 0.8796  # standard deviation of a unit normal cut at +-2
+    cut = np.clip(x * 0.8796, -2, 2)  # 0.8796 is the standard deviation of a unit normal cut at +-2
     cdfs = (
-        stats.norm.cdf(x),
-        stats.truncnorm.cdf(x * shrink, -2, 2),
+        ndtr(x),
+        (ndtr(cut) - ndtr(-2)) / (ndtr(2) - ndtr(-2)),
         np.clip(0.5 + x / (2 * math.sqrt(3)), 0, 1),
     )
     above, below = np.arange(1, n + 1) / n, np.arange(n) / n
@@ -48,11 +48,13 @@ def ks_distance(entries: np.ndarray) -> float:
 
 
 def edge_ratio(matrix: Tensor, *, iterations: int = 24) -> float:
-    """Largest singular value of ``matrix`` ``[rows, columns]`` over the edge ``std x (sqrt(rows) + sqrt(columns))``.
+    """Largest singular value of ``matrix`` ``[rows, columns]``, less its mean, over the edge
+    ``std x (sqrt(rows) + sqrt(columns))``.
 
     By power iteration from a fixed start: cheap, and a little low for a random matrix, whose edge is crowded.
     """
     m = matrix.detach().float()
+    m = m - m.mean()  # the edge is that of entries around zero; an initialiser may draw from [0, 1]
     std = float(m.std())
     if std == 0 or not math.isfinite(std):
         return math.inf
@@ -72,6 +74,8 @@ def of_weight(weight: Tensor, *, seed: int = 0) -> Provenance:
     index = torch.tensor(random.Random(seed).sample(range(weight.numel()), min(weight.numel(), _ENTRIES)), device=weight.device)
     ks = ks_distance(torch.take(weight.detach(), index).float().cpu().numpy())
     edge = edge_ratio(weight.detach().flatten(1))
+    if math.isinf(edge):  # constant, or not finite: no initialiser's draw, and no training's work either
+        return Provenance.UNKNOWN
     if ks < KS_RANDOM and edge < EDGE_RANDOM:
         return Provenance.RANDOM
     if (ks > KS_TRAINED and edge > EDGE_RANDOM) or edge > EDGE_TRAINED:

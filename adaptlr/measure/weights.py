@@ -1,8 +1,9 @@
 """What one optimizer step did to the weights of each parameter group, from a fixed, seeded sample of coordinates.
 
 A group's sample holds up to ``coordinates`` entries of its weights of two or more dimensions (biases and norms start at 0 or 1,
-and a ratio to them says nothing), spread over the tensors in proportion to their size. Coordinates that never received a
-gradient (rows of an embedding that no batch used) count neither as moving nor as standing still.
+and a ratio to them says nothing), spread over the tensors in proportion to their size; of a small one among many, 16 all the
+same. Coordinates that never received a gradient (rows of an embedding that no batch used) count neither as moving nor as
+standing still.
 
 All arithmetic stays on the device; one small tensor ``[groups, columns]`` per step goes to the host, where
 :func:`group_numbers` reads it.
@@ -56,7 +57,7 @@ class WeightProbe:
 
     def __init__(self, groups: Sequence[Sequence[nn.Parameter]], *, coordinates: int = 2048, seed: int = 0) -> None:
         self._picks: list[tuple[nn.Parameter, Tensor]] = []
-        owner: list[int] = []
+        sampled = [0] * len(groups)
         rng = random.Random(seed)
         for g, params in enumerate(groups):
             weights = [p for p in params if p.ndim >= 2 and p.numel() > 0]
@@ -65,15 +66,11 @@ class WeightProbe:
                 n = min(p.numel(), max(16, coordinates * p.numel() // total))
                 index = torch.tensor(sorted(rng.sample(range(p.numel()), n)), device=p.device)
                 self._picks.append((p, index))
-                owner += [g] * n
+                sampled[g] += n
         self.n_groups = len(groups)
-        self.n_sampled = tuple(owner.count(g) for g in range(self.n_groups))
+        self.n_sampled = tuple(sampled)
         self._device = self._picks[0][0].device if self._picks else torch.device("cpu")
-        self._owner = torch.tensor(owner, dtype=torch.long, device=self._device)
-        self._sum = torch.zeros(self.n_groups, len(owner), device=self._device)
-        if owner:
-            self._sum[self._owner, torch.arange(len(owner), device=self._device)] = 1.0
-        zeros = torch.zeros(len(owner), device=self._device)
+        zeros = torch.zeros(sum(sampled), device=self._device)
         self._state = {
             "start": self._weights(),
             "seen": zeros.clone(),  # 1 where a gradient has ever arrived
@@ -92,9 +89,7 @@ class WeightProbe:
 
     def _gather(self, tensors: Sequence[Tensor | None]) -> Tensor:
         parts = [
-            torch.zeros(len(index), device=self._device)
-            if t is None or t.layout is not torch.strided
-            else torch.take(t, index).to(self._device, torch.float32)
+            torch.zeros(len(index), device=self._device) if t is None else _entries(t, index).to(self._device, torch.float32)
             for t, (_, index) in zip(tensors, self._picks, strict=True)
         ]
         return torch.cat(parts) if parts else torch.zeros(0, device=self._device)
@@ -121,7 +116,6 @@ class WeightProbe:
         st["v"] = _BETA2 * st["v"] + (1 - _BETA2) * g * g
         direction = (st["m"] / (1 - _BETA1 ** st["steps"])) / ((st["v"] / (1 - _BETA2 ** st["steps"])).sqrt() + _TINY)
         st["s"] = _DECAY * st["s"] + g
-        st["drift"] = _DECAY * st["drift"] + self._sum @ (g * (st["start"] - w0).nan_to_num(0.0, 0.0, 0.0))
         columns = torch.stack(
             [
                 seen,
@@ -132,7 +126,7 @@ class WeightProbe:
                 st["g_last"] * st["g_last"],
                 g * st["g_last"],
                 bad.float(),
-                torch.zeros_like(g),
+                g * (st["start"] - w0).nan_to_num(0.0, 0.0, 0.0),
                 st["s"].abs(),
                 seen * direction * direction,
                 (g != 0).float(),
@@ -140,7 +134,9 @@ class WeightProbe:
             dim=1,
         )
         st["g_last"] = g
-        out = self._sum @ columns
+        # Group by group: in a matrix product, 0 x inf would carry one group's overflow into all others.
+        out = torch.stack([part.sum(0) for part in columns.split(self.n_sampled)]) if self.n_groups else columns[:0]
+        st["drift"] = _DECAY * st["drift"] + out[:, _COLUMNS.index("drift")]
         out[:, _COLUMNS.index("drift")] = st["drift"]
         return out
 
@@ -156,6 +152,21 @@ class WeightProbe:
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         self._state = {k: v.to(self._device).clone() for k, v in state.items()}
         self._before = None
+
+
+def _entries(t: Tensor, index: Tensor) -> Tensor:
+    """The entries of ``t`` at these places of its flattened self. A sparse gradient holds whole rows, and zeros elsewhere."""
+    if t.layout is torch.strided:
+        return torch.take(t, index)
+    if t.layout is not torch.sparse_coo or t.sparse_dim() != 1:
+        return torch.zeros(len(index), device=t.device)
+    t = t.coalesce()
+    rows, width = t.indices()[0], t.numel() // t.shape[0]
+    if not len(rows):
+        return torch.zeros(len(index), device=t.device)
+    row = index // width
+    at = torch.searchsorted(rows, row).clamp(max=len(rows) - 1)
+    return torch.where(rows[at] == row, t.values().reshape(len(rows), width)[at, index % width], 0.0)
 
 
 class DistanceEstimate:

@@ -69,7 +69,7 @@ def _panels(figure: Figure) -> list[Axes]:
 
 def test_the_figure_says_what_it_shows(figure: Figure) -> None:
     text = " ".join(t.get_text() for t in figure.texts)
-    assert "Activations (not weights) of each stage, after the non-linearity" in text
+    assert "Activations (outputs of each stage), not weights" in text
     assert "yellow = many of that size, purple = few or" in text
     assert "Step 59, collapse: rolled back to 0, x1/300" in text
 
@@ -118,7 +118,7 @@ def test_heat_map_counts_and_true_steps(trace: Trace, ax: Axes) -> None:
     assert array[3, column] == stage.hist[3] / stage.n
     assert array[-1, column] == stage.over_range_frac
     assert list(corners[:41, 0, 1]) == pytest.approx([i * 0.25 for i in range(41)])
-    assert "activations (not weights), after the non-linearity" in ax.get_title(loc="left")
+    assert "activations (outputs of the stage), not weights" in ax.get_title(loc="left")
     assert [t.get_text() for t in ax.get_yticklabels()] == ["0", "5", "", ">10"]
 
 

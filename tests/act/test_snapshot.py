@@ -1,0 +1,322 @@
+"""Going back in time: to the bit, any number of times, and without a trace of what came after."""
+
+from __future__ import annotations
+
+import pickle
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from adaptlr.act.optimizer import TorchOptimizer
+from adaptlr.act.snapshot import Ring, Snapshot, capture, restore
+from tests.act.nets import OPTIMIZERS, Maker, batches, bits, net, train
+
+torch.set_num_threads(1)
+every_optimizer = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+
+
+class Scaler:
+    """Like a GradScaler: numbers of its own that a run changes, in containers that it goes on writing to."""
+
+    def __init__(self, scale: float) -> None:
+        self.state: dict[str, Any] = {"scale": torch.tensor(scale), "history": [scale], "growth": 0}
+
+    def update(self) -> None:
+        self.state["scale"] *= 2
+        self.state["history"].append(float(self.state["scale"]))
+        self.state["growth"] += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.state = state_dict
+
+
+class TestRoundTrip:
+    @every_optimizer
+    @pytest.mark.parametrize("steps_before", [0, 3])
+    def test_every_bit_comes_back_twice_and_the_run_goes_on_as_it_did(self, make: Maker, steps_before: int) -> None:
+        """From a run's start and from its middle. Not one byte differs: parameters, buffers, state, and the losses after it."""
+        model = net()
+        optimizer = make(model.parameters())
+        train(model, optimizer, batches(steps_before))
+        snapshot = capture(steps_before, model, TorchOptimizer(optimizer))
+        expected = bits(model, optimizer)
+        rest = batches(4, seed=2)
+        first = train(model, optimizer, rest), bits(model, optimizer)
+        assert first[1] != expected
+        for _ in range(2):  # the snapshot itself must not be written to by the run that goes on from it
+            restore(snapshot, model, TorchOptimizer(optimizer))
+            assert bits(model, optimizer) == expected
+            assert (train(model, optimizer, rest), bits(model, optimizer)) == first
+
+    @every_optimizer
+    def test_state_that_did_not_exist_is_gone(self, make: Maker) -> None:
+        model = net()
+        optimizer = make(model.parameters())
+        at_start = {p: set(s) for p, s in optimizer.state.items()}
+        snapshot = capture(0, model, TorchOptimizer(optimizer))
+        train(model, optimizer, batches(2))
+        restore(snapshot, model, TorchOptimizer(optimizer))
+        assert {p: set(s) for p, s in optimizer.state.items()} == at_start
+
+    def test_state_is_written_in_place_and_parameters_keep_their_identity(self) -> None:
+        model = net()
+        optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+        train(model, optimizer, batches(1))
+        snapshot = capture(1, model, TorchOptimizer(optimizer))
+        train(model, optimizer, batches(1))
+        places = [t.data_ptr() for t in (*model.parameters(), *model.buffers())]
+        moments = [optimizer.state[p]["exp_avg"].data_ptr() for p in model.parameters()]
+        params = list(model.parameters())
+        restore(snapshot, model, TorchOptimizer(optimizer))
+        assert places == [t.data_ptr() for t in (*model.parameters(), *model.buffers())]
+        assert moments == [optimizer.state[p]["exp_avg"].data_ptr() for p in model.parameters()]
+        assert all(a is b for a, b in zip(params, model.parameters(), strict=True))
+
+    def test_buffers_that_no_state_dict_shows_come_back(self) -> None:
+        model = net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        snapshot = capture(0, model, TorchOptimizer(optimizer))
+        train(model, optimizer, batches(3))
+        assert "unsaved" not in model.state_dict()
+        assert model.unsaved.any()
+        assert model.norm.num_batches_tracked is not None
+        assert model.norm.num_batches_tracked.item() == model.saved.item() == 3
+        restore(snapshot, model, TorchOptimizer(optimizer))
+        assert not model.unsaved.any()
+        assert model.norm.num_batches_tracked.item() == model.saved.item() == 0
+
+    def test_tied_weights_are_copied_once_and_stay_tied(self) -> None:
+        model = net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        snapshot = capture(0, model, TorchOptimizer(optimizer))
+        assert [name for name in snapshot.tensors if name.endswith("code.weight")] == ["encode.weight"]
+        assert snapshot.nbytes == sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
+        train(model, optimizer, batches(1))
+        restore(snapshot, model, TorchOptimizer(optimizer))
+        assert model.encode.weight is model.decode.weight
+
+    def test_the_schedule_stays_the_users(self) -> None:
+        model = net()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, betas=(0.9, 0.99), weight_decay=0.3)
+        snapshot = capture(0, model, TorchOptimizer(optimizer))
+        optimizer.param_groups[0].update(lr=0.02, betas=(0.8, 0.95), weight_decay=0.0, initial_lr=0.1)
+        chosen = {k: v for k, v in optimizer.param_groups[0].items() if k != "params"}
+        train(model, optimizer, batches(2))
+        restore(snapshot, model, TorchOptimizer(optimizer))
+        assert {k: v for k, v in optimizer.param_groups[0].items() if k != "params"} == chosen
+
+    def test_what_only_the_optimizer_holds_comes_back_too(self) -> None:
+        """A loss with weights of its own is trained, and ruined, with the model."""
+        model, centres = net(), nn.Parameter(torch.ones(3, 2))
+        optimizer = torch.optim.SGD([{"params": model.parameters()}, {"params": [centres]}], lr=0.1)
+        snapshot = capture(0, model, TorchOptimizer(optimizer))
+        with torch.no_grad():
+            centres.fill_(torch.nan)
+        restore(snapshot, model, TorchOptimizer(optimizer))
+        assert centres.eq(1).all()
+
+    def test_tensors_that_the_model_gained_since_are_left_alone(self) -> None:
+        model = net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        snapshot = capture(0, model, TorchOptimizer(optimizer))
+        model.register_buffer("new", torch.full((2,), 7.0))
+        restore(snapshot, model, TorchOptimizer(optimizer))
+        assert model.get_buffer("new").eq(7).all()
+
+    def test_a_snapshot_on_another_device_needs_no_memory_beside_the_model(self) -> None:
+        """The meta device stands in for one that is not there: all tensors of the snapshot are moved."""
+        model = net()
+        optimizer = torch.optim.Adam(model.parameters())
+        train(model, optimizer, batches(1))
+        device = torch.device("meta")
+        snapshot = capture(1, model, TorchOptimizer(optimizer, device), device=device)
+        assert {t.device.type for t in snapshot.tensors.values()} == {"meta"}
+        assert {v.device.type for _, s in snapshot.optimizer for v in s.values()} == {"meta"}
+
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA: a snapshot kept on the host")
+    def test_a_snapshot_on_the_host_goes_back_to_the_device(self) -> None:
+        model = net().cuda()
+        optimizer = torch.optim.Adam(model.parameters())
+        xs = [x.cuda() for x in batches(2)]
+        train(model, optimizer, xs)
+        host = torch.device("cpu")
+        snapshot = capture(2, model, TorchOptimizer(optimizer, host), device=host)
+        first = train(model, optimizer, xs)
+        restore(snapshot, model, TorchOptimizer(optimizer, host))
+        assert train(model, optimizer, xs) == first
+
+    def test_capture_and_restore_draw_no_random_number(self) -> None:
+        def generators() -> tuple[bytes, bytes, object]:
+            return torch.get_rng_state().numpy().tobytes(), pickle.dumps(np.random.get_state()), random.getstate()
+
+        model = net()
+        optimizer = torch.optim.Adam(model.parameters())
+        train(model, optimizer, batches(1))
+        before = generators()
+        restore(capture(1, model, TorchOptimizer(optimizer)), model, TorchOptimizer(optimizer))
+        assert generators() == before
+
+
+class TestExtras:
+    def test_they_go_back_with_the_run_as_often_as_it_does(self) -> None:
+        model, a, b = net(), Scaler(2.0), Scaler(16.0)
+        port = TorchOptimizer(torch.optim.SGD(model.parameters(), lr=0.1))
+        snapshot = capture(0, model, port, (a, b))
+        for _ in range(2):
+            a.update()
+            b.update()
+            restore(snapshot, model, port, (a, b))
+            assert a.state == {"scale": torch.tensor(2.0), "history": [2.0], "growth": 0}
+            assert b.state == {"scale": torch.tensor(16.0), "history": [16.0], "growth": 0}
+
+    def test_a_real_grad_scaler(self) -> None:
+        model, scaler = net(), torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        scaler.scale(torch.zeros(()))
+        snapshot = capture(0, model, TorchOptimizer(optimizer), (scaler,))
+        scaler.scale(model(batches(1)[0]).square().mean()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        assert scaler.get_scale() == 16.0
+        restore(snapshot, model, TorchOptimizer(optimizer), (scaler,))
+        assert scaler.get_scale() == 8.0
+
+    def test_as_many_as_were_captured(self) -> None:
+        model = net()
+        port = TorchOptimizer(torch.optim.SGD(model.parameters(), lr=0.1))
+        snapshot = capture(0, model, port, (Scaler(1.0),))
+        with pytest.raises(ValueError):
+            restore(snapshot, model, port, ())
+
+
+def at(step: int) -> Snapshot:
+    return Snapshot(step=step, tensors={"w": torch.zeros(2)}, optimizer=None, extras=())
+
+
+def ring(*steps: int, size: int = 4, certified: tuple[int, ...] = ()) -> Ring:
+    """A ring in the middle of a run. A step is certified before the next is added."""
+    out = Ring(size=size)
+    for step in steps:
+        out.add(at(step))
+        if step in certified:
+            out.certify(step)
+    return out
+
+
+def steps_of(held: Ring) -> list[int]:
+    return [s.step for s in held]
+
+
+class TestRing:
+    def test_captures_are_due_at_doubling_steps_and_then_at_every_longest_gap(self) -> None:
+        held, due = Ring(longest_gap=200), []
+        for step in range(900):
+            if held.due(step):
+                held.add(at(step))
+                due.append(step)
+        assert due == [0, 8, 16, 32, 64, 128, 256, 456, 656, 856]
+
+    @pytest.mark.parametrize(
+        ("last", "step", "gap", "due"),
+        [
+            pytest.param(0, 7, 200, False, id="too-soon-after-the-start"),
+            pytest.param(0, 8, 200, True, id="first"),
+            pytest.param(8, 15, 200, False, id="not-yet-doubled"),
+            pytest.param(64, 128, 200, True, id="doubled"),
+            pytest.param(128, 256, 100, True, id="long-overdue"),
+            pytest.param(128, 227, 100, False, id="gap-not-over"),
+            pytest.param(128, 228, 100, True, id="gap-over"),
+            pytest.param(0, 3, 3, True, id="gap-below-the-first-8"),
+            pytest.param(0, 1, 1, True, id="every-step"),
+        ],
+    )
+    def test_due(self, last: int, step: int, gap: int, due: bool) -> None:
+        held = Ring(longest_gap=gap)
+        held.add(at(last))
+        assert held.due(step) is due
+
+    def test_an_empty_ring_is_always_due(self) -> None:
+        assert Ring().due(0)
+        assert Ring().due(5)
+
+    @pytest.mark.parametrize(
+        ("certified", "left"),
+        [
+            pytest.param((8, 16, 32), [0, 16, 32, 64], id="all-certified-the-oldest-goes"),
+            pytest.param((), [0, 16, 32, 64], id="none-certified-the-oldest-goes"),
+            pytest.param((8,), [0, 8, 32, 64], id="a-certified-refuge-outlives-an-uncertified-one"),
+        ],
+    )
+    def test_who_makes_room(self, certified: tuple[int, ...], left: list[int]) -> None:
+        assert steps_of(ring(0, 8, 16, 32, 64, certified=certified)) == left
+
+    def test_a_refuge_outlives_any_number_of_captures_in_a_bad_stretch(self) -> None:
+        assert steps_of(ring(0, 8, 16, 32, 64, 128, 256, 456, certified=(8,))) == [0, 8, 256, 456]
+
+    def test_the_smallest_ring_holds_the_start_and_the_newest(self) -> None:
+        assert steps_of(ring(0, 8, 16, 32, size=2)) == [0, 32]
+
+    def test_certification_reaches_back_and_not_forward(self) -> None:
+        held = ring(0, 8, 16)
+        assert [held.certified(s) for s in (0, 8, 16)] == [True, False, False]  # the start is certified as it is
+        held.certify(10)
+        assert [held.certified(s) for s in (0, 8, 16)] == [True, True, False]
+
+    def test_taking_one_drops_the_later_ones_and_what_was_said_of_them(self) -> None:
+        held = ring(0, 8, 16, 32, certified=(32,))
+        assert held.certified(32)
+        assert held.take(8).step == 8
+        assert steps_of(held) == [0, 8]
+        assert [held.certified(s) for s in (8, 16, 32)] == [True, False, False]
+        held.add(at(40))
+        assert steps_of(held) == [0, 8, 40]
+        assert not held.certified(40)
+
+    def test_errors_quote_the_value(self) -> None:
+        with pytest.raises(ValueError, match="size=1"):
+            Ring(size=1)
+        with pytest.raises(ValueError, match="at least 1 step, got 0"):
+            Ring(longest_gap=0)
+        with pytest.raises(ValueError, match=r"no snapshot of step 9 is held, only of steps \[0, 8\]"):
+            ring(0, 8).take(9)
+
+
+moves = st.lists(st.tuples(st.sampled_from(["add", "certify", "take"]), st.integers(1, 50)), max_size=40)
+
+
+@given(st.integers(2, 6), moves)
+def test_a_ring_is_bounded_ordered_and_keeps_the_start_and_the_newest(size: int, moves: list[tuple[str, int]]) -> None:
+    held, step = Ring(size=size), 3
+    held.add(at(step))
+    for move, n in moves:
+        before = steps_of(held)
+        if move == "add":
+            step += n
+            refuges = [s for s in before[1:-1] if held.certified(s)]
+            held.add(at(step))
+            assert steps_of(held)[-1] == step
+            lost = set(before) - set(steps_of(held))
+            assert len(lost) == (len(before) == size)
+            # a certified one goes only where all that could go are certified
+            assert not lost & set(refuges) or refuges == before[1:-1]
+        elif move == "certify":
+            held.certify(step - n)
+            assert all(held.certified(s) for s in before if s <= step - n)
+        else:
+            taken = before[n % len(before)]
+            assert held.take(taken).step == taken
+            assert steps_of(held) == [s for s in before if s <= taken]
+        now = steps_of(held)
+        assert 1 <= len(held) == len(now) <= size
+        assert now[0] == 3
+        assert held.certified(3)
+        assert now == sorted(set(now))

@@ -1,0 +1,216 @@
+"""Transitions of the policy: a control in the middle of a run, findings, and what becomes of both."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adaptlr.judge.control import Control, GroupControl, Refuge, Settings, hold_under, measured
+from adaptlr.judge.history import History
+from adaptlr.judge.policy import decide, news
+from adaptlr.records import Action, Finding, Kind, Provenance
+from tests.judge.runs import group, play, reading, simple
+
+START = Refuge(step=0, certified=True)
+LATER = Refuge(step=64, certified=True, per_lr=(4.0,))
+UNSURE = Refuge(step=128, certified=False, per_lr=(4.0,))
+ONE = GroupControl(per_lr=36.0, first_per_lr=36.0, first_lr=1.0)
+
+
+def finding(kind: Kind, *groups: int, step: int = 1, **evidence: float) -> Finding:
+    return Finding(step=step, kind=kind, groups=groups, stages=(), message="seen", evidence=evidence)
+
+
+def hot(step: int = 1) -> Finding:
+    return finding(Kind.TOO_HOT, 0, step=step, update_ratio=36.0, level=2.3, loss=1e6)
+
+
+class TestRollBack:
+    def test_a_ruinous_first_step_goes_back_to_the_start_under_the_ceiling(self) -> None:
+        settings = Settings(ceiling=0.01)
+        control, decision = decide(settings, Control(groups=(ONE,)), (hot(),), reading(1, 1e6, group(lr=1.0)), History(), (START,))
+        assert decision is not None
+        assert (decision.action, decision.restored_step) == (Action.ROLLBACK, 0)
+        assert control.groups[0].scale == pytest.approx(0.01 / 36)
+        assert decision.scales_after == control.scales
+        assert "rolled back to step 0, learning rate now x1/3600" in decision.message
+        assert decision.advice == "Next time: a learning rate of about 0.00028"
+
+    def test_the_first_time_the_newest_certified_snapshot_is_enough(self) -> None:
+        _, decision = decide(Settings(), Control(groups=(ONE,)), (hot(300),), reading(300, 9.0), History(), (START, LATER, UNSURE))
+        assert decision is not None
+        assert decision.restored_step == 64
+
+    def test_the_second_time_it_goes_back_to_the_start_and_lower(self) -> None:
+        before = Control(groups=(dataclasses.replace(ONE, scale=0.1, ceiling=0.01, max_lr=0.1),), rollbacks=1, acted=True)
+        after, decision = decide(Settings(), before, (hot(300),), reading(300, 9.0, group(lr=1.0)), History(), (START, LATER))
+        assert decision is not None
+        assert decision.restored_step == 0
+        assert after.groups[0].ceiling == pytest.approx(0.01 / 3)
+        assert after.groups[0].max_lr == pytest.approx(0.1 / 3)
+        assert after.rollbacks == 2
+
+    def test_slow_damage_early_in_the_run_starts_over_and_cuts_deeper(self) -> None:
+        collapsed = finding(Kind.COLLAPSE, 0, step=100)
+        start = Control(groups=(dataclasses.replace(ONE, per_lr=0.1, first_per_lr=0.1),))
+        early, decision = decide(Settings(), start, (collapsed,), reading(100, 2.3, group(lr=1.0)), History(), (START, LATER))
+        assert decision is not None
+        assert decision.restored_step == 0
+        assert early.groups[0].max_lr == pytest.approx(0.1)
+        late = dataclasses.replace(collapsed, step=1000)
+        _, decision = decide(Settings(), start, (late,), reading(1000, 2.3, group(lr=1.0)), History(), (START, LATER))
+        assert decision is not None
+        assert decision.restored_step == 64
+
+    def test_a_group_that_is_not_accused_keeps_its_learning_rate(self) -> None:
+        calm = GroupControl(per_lr=10.0, first_per_lr=10.0, first_lr=1e-3)
+        control, _ = decide(
+            Settings(),
+            Control(groups=(ONE, calm)),
+            (hot(),),
+            reading(1, 1e6, group(0, lr=1.0), group(1, lr=1e-3)),
+            History(),
+            (START,),
+        )
+        assert control.groups[0].scale < 1e-3
+        assert control.groups[1].scale == 1.0
+
+    def test_the_budget_ends_with_a_word_and_nothing_more(self) -> None:
+        spent = Control(groups=(ONE,), rollbacks=8, acted=True)
+        control, decision = decide(Settings(), spent, (hot(),), reading(1, 9.0), History(), (START,))
+        assert decision is not None
+        assert decision.action is Action.STOP
+        assert "8 rollbacks did not help" in decision.message
+        assert control.scales == spent.scales
+        assert decide(Settings(), control, (hot(2),), reading(2, 9.0), History(), (START,)) == (control, None)
+
+    def test_a_bad_batch_in_a_healthy_run_costs_no_learning_rate_once(self) -> None:
+        history, found = play([*simple([2.3 - 0.05 * i for i in range(30)], 0.01), reading(30, math.nan, group(nonfinite=True))])
+        control, decision = decide(
+            Settings(),
+            Control(groups=(ONE,)),
+            found[-1],
+            reading(30, math.nan),
+            history,
+            (START, dataclasses.replace(LATER, step=16)),
+        )
+        assert decision is not None
+        assert decision.action is Action.ROLLBACK
+        assert control.scales == (1.0,)
+        assert "bad batch" in decision.message
+        again, _ = decide(Settings(), control, found[-1], reading(40, math.nan, group(lr=1.0)), history, (START,))
+        assert again.scales[0] < 1.0
+
+    def test_nothing_found_nothing_done(self) -> None:
+        control = Control(groups=(ONE,))
+        assert decide(Settings(), control, (), reading(1, 2.0), History(), (START,)) == (control, None)
+
+
+class TestFeed:
+    def test_starved_groups_get_the_learning_rate_of_the_best_fed(self) -> None:
+        three = (group(0, lr=1e-6), group(1, lr=1e-4), group(2, lr=1e-2))
+        control, decision = decide(
+            Settings(),
+            Control(groups=(GroupControl(),) * 3, peak_lrs=(1e-6, 1e-4, 1e-2)),
+            (finding(Kind.STARVED, 0, 1),),
+            reading(3, 2.3, *three),
+            History(),
+            (START,),
+        )
+        assert control.scales == pytest.approx((1e4, 1e2, 1.0))
+        assert decision is not None
+        assert decision.action is Action.RESCALE
+        assert decision.restored_step is None
+        assert decision.message == "seen; now at the learning rate of the best fed group: group 0 x10000, group 1 x100"
+        assert decision.advice == "Next time: one learning rate for all groups, 0.01"
+
+
+class TestWarm:
+    def cold(self, provenance: Provenance, **control: object) -> tuple[Control, object]:
+        return decide(
+            Settings(raise_ratio=5e-3),
+            Control(groups=(GroupControl(per_lr=50.0),), **control),  # type: ignore[arg-type]
+            (finding(Kind.TOO_COLD, 0),),
+            reading(20, 2.3, group(ratio=5e-5, lr=1e-6, provenance=provenance)),
+            History(),
+            (START,),
+        )
+
+    def test_random_weights_are_raised_to_a_step_that_moves(self) -> None:
+        control, _ = self.cold(Provenance.RANDOM)
+        assert control.scales == pytest.approx((100.0,))
+        assert control.groups[0].ceiling == Settings().ceiling
+
+    @pytest.mark.parametrize("provenance", [Provenance.TRAINED, Provenance.UNKNOWN])
+    def test_others_are_warned_about_at_most(self, provenance: Provenance) -> None:
+        control, decision = self.cold(provenance)
+        assert control.scales == (1.0,)
+        assert decision is not None
+        assert decision.action is Action.HOLD  # type: ignore[attr-defined]
+
+    def test_the_budget_of_raises(self) -> None:
+        control, decision = self.cold(Provenance.RANDOM, raises=6)
+        assert (control.scales, decision) == ((1.0,), None)
+
+
+class TestCeiling:
+    def test_follows_a_ramp_and_leaves_an_annealing_alone(self) -> None:
+        g = GroupControl(ceiling=0.01, per_lr=1.0)
+        effective = []
+        for lr in (0.001, 0.01, 0.1, 1.0, 0.5, 0.1):
+            g = hold_under(g, lr)
+            effective.append(lr * g.scale)
+        assert effective == pytest.approx([0.001, 0.01, 0.01, 0.01, 0.005, 0.001])
+
+    def test_a_replayed_warm_up_grows_step_by_step_under_the_ceiling(self) -> None:
+        g = GroupControl(scale=0.1, warmup=2.0)
+        scales = []
+        for _ in range(30):
+            g = hold_under(g, 1.0)
+            scales.append(g.scale)
+        assert scales[0] == pytest.approx(0.105)
+        assert scales[-1] == pytest.approx(0.2)
+        capped = hold_under(dataclasses.replace(g, warmup=2.0, ceiling=0.01, per_lr=0.05), 1.0)
+        assert capped.scale == pytest.approx(0.2)
+
+    @given(
+        lrs=st.lists(st.floats(1e-8, 1e2), min_size=1, max_size=20),
+        per_lr=st.floats(1e-4, 1e4),
+        ceiling=st.floats(1e-4, 0.5),
+        max_lr=st.floats(1e-6, 1.0),
+    )
+    def test_no_step_is_ever_above_a_ceiling(self, lrs: list[float], per_lr: float, ceiling: float, max_lr: float) -> None:
+        g = GroupControl(ceiling=ceiling, per_lr=per_lr, max_lr=max_lr)
+        last = g.scale
+        for lr in lrs:
+            g = hold_under(g, lr)
+            assert lr * g.scale <= max_lr * (1 + 1e-9)
+            assert lr * g.scale * per_lr <= ceiling * (1 + 1e-9)
+            assert g.scale <= last
+            last = g.scale
+
+    def test_measured_keeps_the_first_step_and_skips_what_cannot_be_used(self) -> None:
+        control = measured(Control(), reading(0, 2.3, group(ratio=0.5, lr=0.1)))
+        control = measured(control, reading(1, 2.3, group(ratio=0.2, lr=0.1, scale=0.5)))
+        assert control.groups[0].first_per_lr == pytest.approx(5.0)
+        assert control.groups[0].per_lr == pytest.approx(4.0)
+        for odd in (group(ratio=math.nan, lr=0.1), group(frozen=True), group(ratio=0.1, lr=0.0)):
+            assert measured(control, reading(2, 2.3, odd)) == control
+
+
+def test_news_says_an_event_once_and_again_after_a_pause() -> None:
+    settings, control, said = Settings(quiet_steps=50), Control(), []
+    for step in [*range(30), *range(100, 110)]:
+        control, new = news(settings, control, (finding(Kind.STARVED, 0, step=step),))
+        said += [f.step for f in new]
+    assert said == [0, 100]
+
+
+@pytest.mark.parametrize(("name", "value"), [("ceiling", 2.0), ("retreat", 1.0), ("max_rollbacks", -1), ("raise_ratio", math.nan)])
+def test_settings_outside_their_range_are_refused_with_the_value(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"{name} must lie in .* got {value!r}"):
+        Settings(**{name: value})  # type: ignore[arg-type]

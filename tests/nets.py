@@ -1,0 +1,112 @@
+"""Nets, data and loops that several tests train: small, on scikit-learn's handwritten digits."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+
+from adaptlr import Controller
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "sgd": lambda params, lr: torch.optim.SGD(params, lr=lr, momentum=0.9),
+}
+
+
+@lru_cache
+def digits() -> tuple[Tensor, Tensor]:
+    """1,797 images [n, 1, 8, 8] and their labels."""
+    data = load_digits()
+    return torch.tensor(data.images, dtype=torch.float32)[:, None] / 16 - 0.3, torch.tensor(data.target)
+
+
+def batches(steps: int, seed: int = 0, size: int = 64) -> Iterator[tuple[Tensor, Tensor]]:
+    x, y = digits()
+    order = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        pick = torch.randint(0, len(x), (size,), generator=order)
+        yield x[pick], y[pick]
+
+
+def convnet(act: Callable[[], nn.Module] = nn.ReLU, *, norm: bool = True, dropout: float = 0.0, width: int = 8) -> nn.Sequential:
+    """Two convolutions and two linear layers."""
+
+    def after(channels: int) -> list[nn.Module]:
+        return [*([nn.BatchNorm2d(channels)] if norm else []), act(), *([nn.Dropout(dropout)] if dropout else [])]
+
+    return nn.Sequential(
+        nn.Conv2d(1, width, 3, 1, 1),
+        *after(width),
+        nn.Conv2d(width, 2 * width, 3, 2, 1),
+        *after(2 * width),
+        nn.Flatten(),
+        nn.Linear(32 * width, 32),
+        act(),
+        nn.Linear(32, 10),
+    )
+
+
+@dataclass
+class Run:
+    """What a run leaves behind, for comparing bit by bit."""
+
+    losses: list[float] = field(default_factory=list)
+    state: dict[str, Any] = field(default_factory=dict)
+    rng: tuple[Any, ...] = ()
+    controller: Controller | None = None
+
+
+def train(
+    optimizer: str = "adam",
+    lr: float = 1e-3,
+    *,
+    steps: int = 30,
+    one_cycle: bool = False,
+    controller: dict[str, Any] | None = None,
+    model: nn.Module | None = None,
+) -> Run:
+    """Train, seeded; with a Controller made of these keyword arguments if any are given."""
+    torch.manual_seed(0)
+    np.random.seed(0)
+    random.seed(0)
+    model = model if model is not None else convnet(dropout=0.2)
+    model.train()
+    opt = OPTIMIZERS[optimizer](model.parameters(), lr=lr)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(opt, lr, total_steps=steps + 1) if one_cycle else None
+    run = Run(controller=None if controller is None else Controller(model, opt, **controller))
+    if run.controller is not None:
+        run.controller.__enter__()
+    for x, y in batches(steps):
+        loss = nn.functional.cross_entropy(model(x), y)
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        if run.controller is not None:
+            run.controller.step(loss)
+        if scheduler is not None:
+            scheduler.step()
+        run.losses.append(loss.item())
+    if run.controller is not None:
+        run.controller.close()
+    run.state = {"model": model.state_dict(), "optimizer": opt.state_dict(), "lr": [g["lr"] for g in opt.param_groups]}
+    run.rng = (torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate())  # type: ignore[index]
+    return run
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal, bit by bit, through nested containers."""
+    if isinstance(a, Tensor):
+        return isinstance(b, Tensor) and a.dtype == b.dtype and torch.equal(a.nan_to_num(7.0), b.nan_to_num(7.0))
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b or (a != a and b != b)

@@ -1,0 +1,320 @@
+"""The loop as a whole: it leaves healthy runs alone to the last bit, puts ruined ones right, and says what was wrong with its use."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from adaptlr import Action, AdaptLRWarning, Controller, Decision, Finding, Kind, Sampling, Thresholds, Trace
+from adaptlr.judge.detect import observe
+from adaptlr.judge.history import History
+from tests.nets import batches, convnet, same, train
+
+
+def silent(_: Finding | Decision) -> None:
+    """Announces nothing."""
+
+
+@pytest.mark.parametrize("one_cycle", [False, True], ids=["flat", "one-cycle"])
+@pytest.mark.parametrize(("optimizer", "lr"), [("adam", 3e-3), ("sgd", 3e-2)])
+def test_a_healthy_run_is_bit_identical(optimizer: str, lr: float, one_cycle: bool) -> None:
+    plain = train(optimizer, lr, one_cycle=one_cycle, steps=60)
+    watched = train(optimizer, lr, one_cycle=one_cycle, steps=60, controller={})
+    assert watched.controller is not None
+    assert (watched.controller.findings, watched.controller.decisions) == ([], [])
+    assert len(watched.controller.trace.readings) == 60
+    assert same(plain.losses, watched.losses)
+    assert same(plain.state, watched.state)
+    assert plain.rng == watched.rng
+
+
+@pytest.mark.parametrize("lr", [10.0, 1e-7])
+def test_watching_alone_touches_nothing_even_in_a_ruined_run(lr: float) -> None:
+    plain = train("adam", lr, steps=40)
+    watched = train("adam", lr, steps=40, controller={"act": False, "announce": silent})
+    assert watched.controller is not None
+    assert watched.controller.findings
+    assert watched.controller.decisions == []
+    assert watched.controller.scales == (1.0,)
+    assert same(plain.state, watched.state)
+    assert same(plain.losses, watched.losses)
+    assert plain.rng == watched.rng
+
+
+@pytest.mark.parametrize(("optimizer", "lr"), [("adam", 1.0), ("adam", 10.0), ("sgd", 10.0)])
+def test_a_ruined_run_is_rolled_back_and_learns(optimizer: str, lr: float) -> None:
+    plain = train(optimizer, lr, steps=120)
+    rescued = train(optimizer, lr, steps=120, controller={"announce": silent})
+    assert rescued.controller is not None
+    first = rescued.controller.decisions[0]
+    assert first.action is Action.ROLLBACK
+    assert first.step <= 2
+    assert first.restored_step == 0
+    assert not sum(plain.losses[-10:]) / 10 < 1.5
+    assert sum(rescued.losses[-10:]) / 10 < 0.5
+    assert rescued.state["lr"] == [lr]  # the schedule stays the user's
+
+
+def test_a_net_that_stands_still_is_raised_and_learns() -> None:
+    rescued = train("adam", 1e-6, steps=150, controller={"announce": silent})
+    assert rescued.controller is not None
+    assert rescued.controller.findings[0].kind is Kind.TOO_COLD
+    assert rescued.controller.scales[0] > 100
+    assert rescued.losses[-1] < 0.7
+
+
+def test_effective_lr_is_scheduled_lr_times_scale_in_every_reading() -> None:
+    rescued = train("adam", 1.0, steps=40, one_cycle=True, controller={"announce": silent})
+    assert rescued.controller is not None
+    groups = [r.groups[0] for r in rescued.controller.trace.readings]
+    lrs = [g.lr for g in train("adam", 1.0, steps=40, one_cycle=True, controller={"act": False, "announce": silent}).controller.trace.readings[0].groups]  # type: ignore[union-attr]  # fmt: skip
+    assert groups[0].lr == lrs[0]
+    assert all(g.effective_lr == g.lr * g.scale for g in groups)
+    assert groups[-1].scale == rescued.controller.scales[0] < 1e-2
+
+
+def test_what_is_said_is_said_once_as_a_warning_of_its_own_category() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run = train("adam", 1.0, steps=60, controller={"act": False})
+    assert run.controller is not None
+    texts = [str(w.message) for w in caught if w.category is AdaptLRWarning]
+    assert texts == [f.message for f in run.controller.findings]
+    assert len(texts) == len(set(texts)) <= 3
+    with pytest.warns(AdaptLRWarning, match=r"rolled back to step 0.*Next time: a learning rate of about"):
+        train("adam", 1.0, steps=3, controller={})
+
+
+def test_the_trace_survives_on_disk_and_judges_the_same_again(tmp_path: Path) -> None:
+    run = train("adam", 1.0, steps=40, controller={"act": False, "trace": tmp_path / "run.jsonl", "announce": silent})
+    assert run.controller is not None
+    loaded = Trace.load(tmp_path / "run.jsonl")
+    assert loaded.readings == run.controller.trace.readings
+    history, kinds = History(), []
+    for reading in loaded.readings:
+        history, findings = observe(history, reading, Thresholds())
+        kinds += [f for f in findings if f.kind not in {k.kind for k in kinds}]
+    assert [f.kind for f in kinds] == [f.kind for f in {f.kind: f for f in run.controller.findings}.values()]
+
+
+def test_activations_are_sampled_at_first_and_then_now_and_then() -> None:
+    run = train("adam", 1e-3, steps=30, controller={"sampling": Sampling(activations_first=4, activations_every=10)})
+    assert run.controller is not None
+    sampled = [r.step for r in run.controller.trace.readings if r.stages]
+    assert sampled == [0, 1, 2, 3, 10, 20]
+    assert {s.name for s in run.controller.trace.readings[0].stages} == set(run.controller.stages)
+
+
+def test_gradient_accumulation_is_one_reading_a_step_with_the_mean_loss() -> None:
+    model = convnet()
+    opt = torch.optim.SGD(model.parameters(), lr=0.01)
+    losses = []
+    with Controller(model, opt) as ctl:
+        for i, (x, y) in enumerate(batches(8)):
+            loss = nn.functional.cross_entropy(model(x), y)
+            loss.backward()
+            losses.append(loss.item())
+            if i % 4 == 3:
+                opt.step()
+                opt.zero_grad()
+            ctl.step(loss)
+    assert len(ctl.trace.readings) == 2
+    assert ctl.trace.readings[0].loss == pytest.approx(sum(losses[:4]) / 4)
+    stage = ctl.trace.readings[0].stages[0]
+    assert stage.n == 4 * ctl.trace.readings[0].stages[0].n // 4
+    assert stage.n > 8192  # four passes add up
+
+
+def test_a_nan_loss_is_a_finding_and_the_run_goes_on() -> None:
+    model = convnet(norm=False)
+    opt = torch.optim.SGD(model.parameters(), lr=0.03)
+    with Controller(model, opt, announce=silent) as ctl:
+        for i, (x, y) in enumerate(batches(60)):
+            loss = nn.functional.cross_entropy(model(x * (math.nan if i == 40 else 1.0)), y)
+            opt.zero_grad()
+            loss.backward()
+            opt.step()
+            ctl.step(loss)
+    assert [f.kind for f in ctl.findings] == [Kind.NON_FINITE]
+    assert ctl.decisions[0].action is Action.ROLLBACK
+    assert "bad batch" in ctl.decisions[0].message
+    assert ctl.scales == (1.0,)
+    assert all(torch.isfinite(p).all() for p in model.parameters())
+
+
+def test_a_rollback_takes_extras_along() -> None:
+    class Counter:
+        value = 0
+
+        def state_dict(self) -> dict[str, Any]:
+            return {"value": self.value}
+
+        def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+            self.value = state_dict["value"]
+
+    counter = Counter()
+    model = convnet(norm=False)
+    opt = torch.optim.Adam(model.parameters(), lr=10.0)
+    with Controller(model, opt, scaler=counter, announce=silent) as ctl:
+        for x, y in batches(6):
+            counter.value += 1
+            loss = nn.functional.cross_entropy(model(x), y)
+            opt.zero_grad()
+            loss.backward()
+            opt.step()
+            ctl.step(loss)
+    assert ctl.decisions[0].restored_step == 0
+    assert counter.value == 6 - (ctl.decisions[-1].step + 1)
+
+
+def test_lr_as_a_tensor() -> None:
+    model = convnet()
+    lr = torch.tensor(1.0)
+    opt = torch.optim.Adam(model.parameters(), lr=lr)
+    with Controller(model, opt, announce=silent) as ctl:
+        for x, y in batches(10):
+            loss = nn.functional.cross_entropy(model(x), y)
+            opt.zero_grad()
+            loss.backward()
+            opt.step()
+            ctl.step(loss)
+    assert ctl.scales[0] < 0.1
+    assert opt.param_groups[0]["lr"] is lr
+    assert lr.item() == 1.0
+
+
+class TestLeaving:
+    def test_hooks_are_gone_and_lr_is_back_after_an_error(self) -> None:
+        model = convnet()
+        opt = torch.optim.Adam(model.parameters(), lr=1.0)
+
+        def interrupted() -> None:
+            with Controller(model, opt, announce=silent) as ctl:
+                for i, (x, y) in enumerate(batches(10)):
+                    loss = nn.functional.cross_entropy(model(x), y)
+                    opt.zero_grad()
+                    loss.backward()
+                    if i == 5:
+                        raise KeyboardInterrupt
+                    opt.step()
+                    ctl.step(loss)
+
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+        assert not any(m._forward_hooks for m in model.modules())
+        assert not opt._optimizer_step_pre_hooks
+        assert not opt._optimizer_step_post_hooks
+        assert opt.param_groups[0]["lr"] == 1.0
+
+    def test_records_stay_and_closing_twice_is_fine(self) -> None:
+        run = train(steps=5, controller={})
+        assert run.controller is not None
+        run.controller.close()
+        assert len(run.controller.trace.readings) == 5
+
+
+class TestBadInput:
+    """Each gets one clear error that quotes the value and says what to do."""
+
+    model = convnet()
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.model.parameters(), lr=0.1)
+
+    def test_no_stage(self) -> None:
+        net = nn.Module()
+        net.weight = nn.Parameter(torch.ones(2, 2))
+        with pytest.raises(ValueError, match="stage"):
+            Controller(net, torch.optim.SGD(net.parameters(), lr=0.1))
+
+    def test_a_stage_that_does_not_exist(self) -> None:
+        with pytest.raises(ValueError, match=r"'layer9'"):
+            Controller(self.model, self.optimizer(), stages=["layer9"])
+
+    def test_another_models_optimizer(self) -> None:
+        other = torch.optim.SGD(convnet().parameters(), lr=0.1)
+        with pytest.raises(ValueError, match=r"none of them the model's.*build it from model.parameters"):
+            Controller(self.model, other)
+
+    def test_a_parameter_in_two_groups(self) -> None:
+        opt = self.optimizer()
+        opt.param_groups.append({**opt.param_groups[0], "params": [self.model[0].weight]})
+        with pytest.raises(ValueError, match=r"0\.weight is in group 0 and in group 1"):
+            Controller(self.model, opt)
+
+    def test_sampling_out_of_range(self) -> None:
+        with pytest.raises(ValueError, match=r"activations_every must be at least 1, got 0"):
+            Sampling(activations_every=0)
+
+    @pytest.mark.parametrize("loss", [torch.ones(3), "2.3", None])
+    def test_a_loss_that_is_no_scalar(self, loss: Any) -> None:
+        with Controller(self.model, self.optimizer()) as ctl, pytest.raises(ValueError, match="the loss must be a scalar"):
+            ctl.step(loss)
+
+    def test_step_without_a_forward_pass(self) -> None:
+        with Controller(self.model, self.optimizer()) as ctl, pytest.raises(RuntimeError, match="no forward pass"):
+            ctl.step(1.0)
+
+    def test_closed_and_not_entered(self) -> None:
+        ctl = Controller(self.model, self.optimizer())
+        with pytest.raises(RuntimeError, match="not watching yet"):
+            ctl.step(1.0)
+        with ctl:
+            pass
+        with pytest.raises(RuntimeError, match="closed"):
+            ctl.step(1.0)
+        with pytest.raises(RuntimeError, match="closed"):
+            ctl.__enter__()
+
+    def test_a_group_added_in_mid_run(self) -> None:
+        opt = self.optimizer()
+        extra = nn.Parameter(torch.ones(4, 4))
+        with Controller(self.model, opt) as ctl:
+            opt.add_param_group({"params": [extra]})
+            x, y = next(batches(1))
+            nn.functional.cross_entropy(self.model(x), y).backward()
+            with pytest.raises(ValueError, match=r"2 parameter groups and had 1"):
+                opt.step()
+            assert ctl.decisions == []
+
+
+def test_suggested_lrs_are_what_the_rescued_run_was_trained_with() -> None:
+    run = train("adam", 1.0, steps=60, controller={"announce": silent})
+    assert run.controller is not None
+    (suggested,) = run.controller.suggested_lrs
+    assert 1e-5 < suggested < 1e-2
+    assert suggested == max(
+        r.groups[0].effective_lr for r in run.controller.trace.readings if r.step > run.controller.decisions[-1].step
+    )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_no_host_sync_on_the_training_path_on_cuda() -> None:
+    x, y = (t.cuda() for t in next(batches(1)))
+    model = convnet().cuda()
+    opt = torch.optim.Adam(model.parameters(), lr=1e-3)
+    with Controller(model, opt) as ctl:
+        for i in range(12):
+            if i == 4:
+                torch.cuda.set_sync_debug_mode("error")
+            loss = nn.functional.cross_entropy(model(x), y)
+            opt.zero_grad()
+            loss.backward()
+            opt.step()
+            ctl.step(loss)
+        torch.cuda.set_sync_debug_mode("default")
+    assert len(ctl.trace.readings) == 12
+
+
+def test_records_are_frozen() -> None:
+    run = train(steps=2, controller={})
+    assert run.controller is not None
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        run.controller.trace.readings[0].loss = 0.0  # type: ignore[misc]
