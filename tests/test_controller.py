@@ -1,4 +1,4 @@
-"""The loop as a whole: it leaves healthy runs alone to the last bit, puts ruined ones right, and says what was wrong with its use."""
+"""The loop as a whole: it leaves healthy runs alone to the last bit, puts ruined ones right, and refuses wrong use clearly."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def test_effective_lr_is_scheduled_lr_times_scale_in_every_reading() -> None:
     rescued = train("adam", 1.0, steps=40, one_cycle=True, controller={"announce": silent})
     assert rescued.controller is not None
     groups = [r.groups[0] for r in rescued.controller.trace.readings]
-    lrs = [g.lr for g in train("adam", 1.0, steps=40, one_cycle=True, controller={"act": False, "announce": silent}).controller.trace.readings[0].groups]  # type: ignore[union-attr]  # fmt: skip
-    assert groups[0].lr == lrs[0]
+    assert groups[0].lr == pytest.approx(1.0 / 25)  # OneCycleLR's own beginning
+    assert max(g.lr for g in groups) == pytest.approx(1.0, rel=0.01)
     assert all(g.effective_lr == g.lr * g.scale for g in groups)
     assert groups[-1].scale == rescued.controller.scales[0] < 1e-2
 
@@ -133,8 +133,9 @@ def test_gradient_accumulation_is_one_reading_a_step_with_the_mean_loss() -> Non
 
 
 def test_a_nan_loss_is_a_finding_and_the_run_goes_on() -> None:
+    torch.manual_seed(0)
     model = convnet(norm=False)
-    opt = torch.optim.SGD(model.parameters(), lr=0.03)
+    opt = torch.optim.SGD(model.parameters(), lr=0.03, momentum=0.9)
     with Controller(model, opt, announce=silent) as ctl:
         for i, (x, y) in enumerate(batches(60)):
             loss = nn.functional.cross_entropy(model(x * (math.nan if i == 40 else 1.0)), y)

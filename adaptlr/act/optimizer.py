@@ -125,12 +125,24 @@ class TorchOptimizer:
         return put_back_lr
 
     def watch_steps(self, before: Callable[[], None], after: Callable[[], None]) -> Callable[[], None]:
-        pre = self.optimizer.register_step_pre_hook(lambda *_: before())
-        post = self.optimizer.register_step_post_hook(lambda *_: after())
+        begun = False
+
+        def begins(*_: Any) -> None:
+            nonlocal begun
+            before()
+            begun = True
+
+        def ends(*_: Any) -> None:
+            nonlocal begun  # torch calls hooks twice for a subclass whose step calls its parent's: the inner step is the one
+            if begun:
+                begun = False
+                after()
+
+        hooks = self.optimizer.register_step_pre_hook(begins), self.optimizer.register_step_post_hook(ends)
 
         def end() -> None:
-            pre.remove()
-            post.remove()
+            for hook in hooks:
+                hook.remove()
 
         return end
 

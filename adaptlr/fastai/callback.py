@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from fastai.callback.core import Callback
-from fastai.callback.schedule import LRFinder
+from fastai.callback.schedule import LRFinder, ParamScheduler
 from fastprogress.fastprogress import ConsoleProgressBar, printing
 
 from adaptlr.controller import AdaptLRWarning, Controller, Sampling, sentence
@@ -55,7 +56,7 @@ class AdaptLR(Callback):
     # hooks are gone before any sees the fit's end (SaveModelCallback loads weights there).
     order = -100
     run_valid = False
-    _stateattrs = ("runs", "_controller", "_scales", "_guard", "_in_epoch", "_has_loss")
+    _stateattrs = ("runs", "_controller", "_scales", "_suggested", "_guard", "_in_epoch", "_has_loss")
 
     def __init__(
         self,
@@ -85,6 +86,7 @@ class AdaptLR(Callback):
         self.runs: list[Trace] = []
         self._controller: Controller | None = None  # of the fit that is under way
         self._scales: tuple[float, ...] = ()  # of the newest fit, when it was over
+        self._suggested: tuple[float, ...] = ()
         self._guard: StandIn | None = None
         self._in_epoch = False
         self._has_loss = False  # this batch has got as far as its loss
@@ -112,6 +114,11 @@ class AdaptLR(Callback):
     def scales(self) -> tuple[float, ...]:
         """Each parameter group's multiplier on its scheduled learning rate, now or at the newest fit's end; 1 is untouched."""
         return self._scales if self._controller is None else self._controller.scales
+
+    @property
+    def suggested_lrs(self) -> tuple[float, ...]:
+        """What to write next time: each group's largest effective lr since the last decision, in the newest fit."""
+        return self._suggested if self._controller is None else self._controller.suggested_lrs
 
     def plot(self, **kwargs: Any) -> Figure:
         """The newest fit in one picture; arguments as in :func:`adaptlr.show.plot.plot`."""
@@ -159,6 +166,7 @@ class AdaptLR(Callback):
             scaler=vars(learn).get("scaler"),  # MixedPrecision's; by vars, since a Learner also has whatever its model has
             trace=None if self._trace_path is None else _free(self._trace_path),
             snapshot_device=self._snapshot_device,
+            peak_lrs=_peak_lrs(learn),
             announce=self._say,
             **self._options,
         )
@@ -172,6 +180,7 @@ class AdaptLR(Callback):
         if self._controller is not None:
             self._controller.close()
             self._scales = self._controller.scales
+            self._suggested = self._controller.suggested_lrs
             self._controller = None  # it holds the model and the optimizer; the records do not
 
     def _watch_epochs(self, with_events: Callable[..., None], what: Callable[[], None], event: str, *args: Any) -> None:
@@ -193,6 +202,17 @@ class AdaptLR(Callback):
         _clear_bar_line(getattr(getattr(self.learn, "progress", None), "pbar", None))
         file, number, module = _call_of_the_user()
         warnings.warn_explicit(sentence(record), AdaptLRWarning, file, number, module)
+
+
+def _peak_lrs(learn: Any) -> list[float]:
+    """The largest learning rate that this fit's schedule gives each group, as the user wrote it."""
+    lrs = np.array([h["lr"] for h in learn.opt.hypers], dtype=float)
+    for cb in learn.cbs:
+        if isinstance(cb, ParamScheduler) and "lr" in cb.scheds:
+            lrs = np.max(
+                [np.broadcast_to(np.asarray(cb.scheds["lr"](at), dtype=float), lrs.shape) for at in np.linspace(0, 1, 101)], axis=0
+            )
+    return lrs.tolist()
 
 
 def _clear_bar_line(bar: object) -> None:
