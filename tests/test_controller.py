@@ -229,12 +229,6 @@ class TestBadInput:
     def optimizer(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.model.parameters(), lr=0.1)
 
-    def test_no_stage(self) -> None:
-        net = nn.Module()
-        net.weight = nn.Parameter(torch.ones(2, 2))
-        with pytest.raises(ValueError, match="stage"):
-            Controller(net, torch.optim.SGD(net.parameters(), lr=0.1))
-
     def test_a_stage_that_does_not_exist(self) -> None:
         with pytest.raises(ValueError, match=r"'layer9'"):
             Controller(self.model, self.optimizer(), stages=["layer9"])

@@ -54,7 +54,7 @@ def run_demo(
                 shown.say(f"{spec.name}; adaptlr {spec.mode}")
                 results.append(train(spec, setup, data, folder / trace_name(spec.key), shown.step))
                 shown.say(f"  accuracy {results[-1].accuracy:.1%}")
-            shown.begin("pictures")
+            shown.say("Drawing the pictures")
             page = write(results, folder)
     finally:
         torch.set_num_threads(threads)

@@ -78,8 +78,8 @@ def sentences(results: Sequence[Result]) -> list[str]:
 def _done(result: Result) -> str:
     if not result.trace.decisions:
         return "adaptlr decided nothing"
-    deeds = [f"at step {d.step} ({', '.join(d.findings)}) {short(d)}" for d in result.trace.decisions]
-    return f"adaptlr {'; then '.join(deeds)}"
+    deeds = [f"at step {d.step} ({', '.join(d.findings)}: {short(d)})" for d in result.trace.decisions]
+    return f"adaptlr stepped in {', '.join(deeds)}"
 
 
 def write(results: Sequence[Result], folder: Path) -> Path:

@@ -38,7 +38,7 @@ class Screen:
 @contextmanager
 def screen(steps: int) -> Iterator[Screen]:
     """A :class:`Screen` for ``steps`` training steps. Within, adaptlr's warnings are said on it, each text once a run."""
-    form = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} steps, {elapsed} gone, {remaining} left"
+    form = "{desc}{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} steps, {elapsed} gone, {remaining} left"
     with tqdm(total=steps, bar_format=form, disable=None, dynamic_ncols=True, leave=False) as bar, warnings.catch_warnings():
         shown = Screen(bar)
         warnings.simplefilter("always", AdaptLRWarning)
@@ -54,7 +54,8 @@ def screen(steps: int) -> Iterator[Screen]:
         ) -> None:
             if issubclass(category, AdaptLRWarning):
                 shown.say(f"  {message}")
-            else:
+                return
+            with bar.external_write_mode(file=sys.stderr):  # the bar steps aside
                 others(message, category, filename, lineno, file, line)
 
         warnings.showwarning = show

@@ -43,15 +43,17 @@ def ruinous_step(history: History, reading: Reading, limits: Thresholds) -> Find
 
 
 def runaway(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
-    """Updates of a tenth of the weights and more, and a loss that has left the noise: by much, or twice within three steps."""
-    hot = _hot_groups(history, limits.hot_ratio)
+    """Updates of a tenth of the weights and more that do not die down, and a loss far out of the noise, or twice within three steps.
+
+    Adam's first steps are its largest: they shake a healthy net too, whose ratio falls at once and whose loss comes back.
+    """
+    hot = tuple(i for i in _hot_groups(history, limits.hot_ratio) if _lasts(history.groups[i]))
     level = _level(history)
     if not hot or not math.isfinite(level):
         return None
     bar = level + max(limits.rise_frac * abs(level), limits.rise_sigmas * history.noise)
     over = [x for x in history.losses[-3:] if not x <= bar]
-    ratio = max(history.groups[g].recent_ratio for g in hot)
-    far = ratio * (reading.loss - level) > limits.rise_frac * abs(level)
+    far = reading.loss - level > 10 * abs(level)
     if reading.loss <= bar or not (far or len(over) >= 2):
         return None
     return _too_hot(history, reading, hot, level)
@@ -148,6 +150,11 @@ def _walks(group: GroupPast) -> bool:
 
 def _hot_groups(history: History, bar: float) -> tuple[int, ...]:
     return tuple(i for i, g in enumerate(history.groups) if g.recent_ratio >= bar)
+
+
+def _lasts(group: GroupPast) -> bool:
+    """The ratio has not fallen since it was largest."""
+    return any(not r < 0.75 * group.recent_ratio for r in group.ratios[-2:])
 
 
 def _moving(reading: Reading) -> tuple[int, ...]:

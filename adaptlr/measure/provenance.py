@@ -31,10 +31,12 @@ def ks_distance(entries: np.ndarray) -> float:
     """sqrt(n) times the smallest Kolmogorov-Smirnov distance of ``entries`` (1-D) from the initialisers' families.
 
     Each family is fitted first: normal by mean and standard deviation, the normal truncated at two of its standard deviations
-    likewise, uniform by the second moment. Returns inf if the entries are constant.
+    likewise, uniform by the second moment. Returns inf if the entries are constant, or not all finite.
     """
+    if not np.isfinite(entries).all():
+        return math.inf
     n, mean, std = len(entries), float(entries.mean()), float(entries.std())
-    if std == 0 or not math.isfinite(std):
+    if std == 0:
         return math.inf
     x = np.sort((entries - mean) / std)
     cut = np.clip(x * 0.8796, -2, 2)  # 0.8796 is the standard deviation of a unit normal cut at +-2

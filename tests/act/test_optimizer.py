@@ -72,18 +72,18 @@ def measured_shrink(make: Callable[..., torch.optim.Optimizer]) -> float:
     """
     generator = torch.Generator().manual_seed(0)
     p = nn.Parameter(torch.randn(8, 8, dtype=torch.float64, generator=generator))
-    gradient = 100 * torch.randn(8, 8, dtype=torch.float64, generator=generator)
+    gradient = 100 * torch.randn(8, 8, dtype=torch.float64, generator=generator).sign()
     optimizer = make([p], lr=LR, weight_decay=0.0)
     p.grad = gradient
     for _ in range(10):
         optimizer.step()
-    start, state = p.detach().clone(), deepcopy(optimizer.state_dict()["state"])
+    start, state = p.detach().clone(), deepcopy(optimizer.state[p])
 
     def one_step(decay: float) -> Tensor:
         with torch.no_grad():
             p.copy_(start)
         again = make([p], lr=LR, weight_decay=decay)
-        again.load_state_dict({"state": deepcopy(state), "param_groups": again.state_dict()["param_groups"]})
+        again.state[p] = deepcopy(state)
         again.step()
         return p.detach().clone()
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -293,6 +293,7 @@ class TestRing:
 moves = st.lists(st.tuples(st.sampled_from(["add", "certify", "take"]), st.integers(1, 50)), max_size=40)
 
 
+@settings(deadline=None)
 @given(st.integers(2, 6), moves)
 def test_a_ring_is_bounded_ordered_and_keeps_the_start_and_the_newest(size: int, moves: list[tuple[str, int]]) -> None:
     held, step = Ring(size=size), 3

@@ -1,0 +1,110 @@
+"""Healthy nets of many kinds, 300 steps each: nothing is found. And the two faces of slice(1e-6, 1e-2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from adaptlr import Action, Controller, Kind
+from tests.nets import batches, convnet, digits, same, train
+
+WEIGHTS = Path(__file__).parents[1] / "data/weights/resnet18_imagenet_body.pth"
+
+
+def sparse() -> nn.Sequential:
+    """Nine activations in ten are zero from the first step on."""
+    net = convnet(norm=True)
+    for m in net.modules():
+        if isinstance(m, nn.BatchNorm2d):
+            nn.init.constant_(m.bias, -1.0)
+    return net
+
+
+NETS: dict[str, Callable[[], nn.Module]] = {
+    "relu": convnet,
+    "leaky-relu": lambda: convnet(nn.LeakyReLU),
+    "gelu": lambda: convnet(nn.GELU),
+    "silu": lambda: convnet(nn.SiLU),
+    "relu-without-norm": lambda: convnet(norm=False),
+    "gelu-without-norm": lambda: convnet(nn.GELU, norm=False),
+    "dropout": lambda: convnet(dropout=0.5),
+    "sparse": sparse,
+}
+
+
+@pytest.mark.parametrize(("optimizer", "lr"), [("adam", 3e-3), ("sgd", 3e-2)])
+@pytest.mark.parametrize("net", NETS)
+def test_nothing_is_found_in_300_healthy_steps(net: str, optimizer: str, lr: float) -> None:
+    torch.manual_seed(0)
+    run = train(optimizer, lr, steps=300, model=NETS[net](), controller={"act": False})  # a warning would be an error
+    assert run.controller is not None
+    assert run.controller.findings == []
+    assert sum(run.losses[-20:]) / 20 < 0.8 * run.losses[0]  # it was healthy: it has learned
+
+
+def test_the_sparse_net_is_sparse() -> None:
+    torch.manual_seed(0)
+    run = train("adam", 3e-3, steps=2, model=sparse(), controller={"act": False})
+    assert run.controller is not None
+    assert run.controller.trace.readings[0].stages[0].near_zero_miniai_frac > 0.75
+
+
+def resnet_on_a_slice(*, pretrained: bool, controller: bool, steps: int = 12) -> tuple[nn.Module, Controller | None]:
+    """torchvision's ResNet-18 in fastai's three groups under one-cycle slice(1e-6, 1e-2), on the digits at 32x32."""
+    torch.manual_seed(0)
+    model = torchvision.models.resnet18(num_classes=10)
+    if pretrained:
+        model.load_state_dict(torch.load(WEIGHTS), strict=False)
+    children = dict(model.named_children())
+    names = [("conv1", "bn1", "layer1", "layer2"), ("layer3", "layer4"), ("fc",)]
+    lrs = [1e-6, 1e-4, 1e-2]
+    groups = [
+        {"params": [p for name in part for p in children[name].parameters()], "lr": lr} for part, lr in zip(names, lrs, strict=True)
+    ]
+    opt = torch.optim.Adam(groups)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(opt, lrs, total_steps=200)
+    ctl = Controller(model, opt, peak_lrs=lrs, announce=lambda _: None) if controller else None
+    if ctl is not None:
+        ctl.__enter__()
+    digits()
+    for x, y in batches(steps, size=16):
+        images = nn.functional.interpolate(x, size=32).expand(-1, 3, -1, -1)
+        loss = nn.functional.cross_entropy(model(images), y)
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        if ctl is not None:
+            ctl.step(loss)
+        scheduler.step()
+    if ctl is not None:
+        ctl.close()
+    return model, ctl
+
+
+def test_a_slice_starves_a_random_net_and_is_found_within_ten_steps() -> None:
+    _, ctl = resnet_on_a_slice(pretrained=False, controller=True)
+    assert ctl is not None
+    (finding,), (decision,) = ctl.findings, ctl.decisions
+    assert finding.kind is Kind.STARVED
+    assert finding.step < 10
+    assert finding.groups == (0, 1)
+    assert finding.stages == ("conv1", "conv2_x", "conv3_x", "conv4_x", "conv5_x")
+    assert decision.action is Action.RESCALE
+    assert decision.scales_after == pytest.approx((1e4, 1e2, 1.0), rel=1e-3)
+    assert decision.advice == "Next time: one learning rate for all groups, 0.01"
+
+
+@pytest.mark.skipif(
+    not WEIGHTS.exists(), reason="needs data/weights/resnet18_imagenet_body.pth (a ResNet-18 body in torchvision's names)"
+)
+def test_the_same_slice_on_imagenet_weights_is_left_alone_to_the_last_bit() -> None:
+    plain, _ = resnet_on_a_slice(pretrained=True, controller=False)
+    watched, ctl = resnet_on_a_slice(pretrained=True, controller=True)
+    assert ctl is not None
+    assert (ctl.findings, ctl.decisions) == ([], [])
+    assert same(dict(plain.state_dict()), dict(watched.state_dict()))
