@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -30,7 +31,7 @@ class _Block(nn.Module):
 def slim_resnet(channels: int = 1, classes: int = 10, width: int = 16) -> nn.Module:
     """A ResNet with BatchNorm: a 3x3 stem and four stages of one block each."""
     widths = [width, width, 2 * width, 4 * width, 4 * width]
-    blocks = [_Block(a, b, s) for a, b, s in zip(widths, widths[1:], (2, 2, 2, 1), strict=False)]
+    blocks = [_Block(a, b, s) for a, b, s in zip(widths[:-1], widths[1:], (2, 2, 2, 1), strict=True)]
     stem = nn.Sequential(nn.Conv2d(channels, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
     return nn.Sequential(stem, *blocks, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], classes)))
 
@@ -55,7 +56,7 @@ def mlp(
 ) -> nn.Module:
     """Three hidden layers."""
     dims = [channels * size * size, width, width, width]
-    hidden = [m for a, b in zip(dims, dims[1:], strict=False) for m in (nn.Linear(a, b), act())]
+    hidden = [m for a, b in itertools.pairwise(dims) for m in (nn.Linear(a, b), act())]
     return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(width, classes))
 
 

@@ -163,8 +163,8 @@ def main() -> None:
     (args.out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     for c in cells:
         if c["method"] != "plain" and (c["recovered"] < 0.97 or (c["healthy"] and c["decisions"])):
-            print(f"{c['net']:>7} {c['optimizer']:>5} {c['schedule']:>9} lr {c['lr']:<7g} {c['method']}: recovered {c['recovered']:.3f}, "
-                  f"worst seed {c['worst_seed']:.3f}, healthy {c['healthy']}, decisions {c['decisions']}")
+            cell = f"{c['net']:>7} {c['optimizer']:>5} {c['schedule']:>9} lr {c['lr']:<7g} {c['method']}"
+            print(f"{cell}: recovered {c['recovered']:.3f}, worst seed {c['worst_seed']:.3f}, decisions {c['decisions']}")
     print(json.dumps(summary, indent=2))
 
 

@@ -43,7 +43,7 @@ def ruinous_step(history: History, reading: Reading, limits: Thresholds) -> Find
 
 
 def runaway(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
-    """Updates of a tenth of the weights and more that do not die down, and a loss far out of the noise, or twice within three steps.
+    """Updates of a tenth of the weights and more that do not die down, and a loss far out of the noise, or out of it twice in three.
 
     Adam's first steps are its largest: they shake a healthy net too, whose ratio falls at once and whose loss comes back.
     """
@@ -119,11 +119,16 @@ def collapse(history: History, reading: Reading, limits: Thresholds) -> Finding 
 def stall(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
     """The loss has stood still since the first steps while the weights are thrown about: a ramp does this before it breaks.
 
+    Standing still is not enough, some tasks are slow to begin: the loss has to bounce, or units to die.
+
     Source: measured on the VGG-like net and the ViT under SGD with one-cycle. Small updates are never accused.
     """
     n = limits.stall_steps // 2
     dying = 3 * history.best_age <= history.age and any(stage.died_frac >= limits.died_frac for _, stage in history.stages)
-    if len(history.losses) < 2 * n or not (dying or history.median(n) >= limits.stall_frac * history.start_level):
+    bouncing = (
+        history.noise >= limits.bounce_frac * history.median(n) >= limits.bounce_frac * limits.stall_frac * history.start_level
+    )
+    if len(history.losses) < 2 * n or not (dying or bouncing):
         return None
     if math.isinf(_plateau(history, limits.stall_steps)) and history.median(n) < statistics.median(history.losses[-2 * n : -n]):
         return None

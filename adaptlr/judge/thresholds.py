@@ -28,7 +28,10 @@ class Thresholds:
     quiet_frac: float = 0.98  # share of near-zero activations in a stage that counts as silent, (0, 1]
     stuck_frac: float = 0.9  # of the loss at the start: at or above it, the net is no better than guessing, (0, 1]
     flat_frac: float = 0.3  # likewise if it has not changed for 12 steps: an initialisation may begin far above guessing, (0, 1]
-    stall_ratio: float = 0.02  # update ratio at which a loss that stands still is the learning rate's fault, (0, 1]
+    stall_ratio: float = 0.025  # update ratio at which a loss that stands still is the learning rate's fault, (0, 1]
+    bounce_frac: float = (
+        0.08  # noise of the loss from step to step over its level: hot nets bounce at 0.1, slow ones at 0.04-0.07, (0, 1]
+    )
     stall_frac: float = 0.75  # of the loss at the start: a stall below it is left alone, the net has learned something, (0, 1]
     died_frac: float = 0.3  # share of a stage's units gone dormant since the start, (0, 1]: then a stall counts at any loss
     stall_steps: int = 16  # steps that a stall lasts, (3, 24]
@@ -57,6 +60,7 @@ class Thresholds:
             "quiet_frac": (0, 1),
             "stuck_frac": (0, 1),
             "flat_frac": (0, 1),
+            "bounce_frac": (0, 1),
             "stall_ratio": (0, 1),
             "stall_frac": (0, 1),
             "died_frac": (0, 1),

@@ -30,7 +30,11 @@ def first(losses: list[float], ratios: list[float] | float) -> tuple[int, str] |
         pytest.param([2.3, 2.9, 2.4, 2.4, 1.9, 1.3], [0.36, 0.24, 0.18, 0.14, 0.1, 0.06], None, id="healthy-bump-of-Adam"),
         pytest.param([5.8, 13.0, 2.9, 2.4, 2.3], [0.13, 0.09, 0.07, 0.06, 0.05], None, id="one-spike-and-down"),
         pytest.param([2.3, 2.4, 3.8, 2.9, 4.1], [0.1, 0.14, 0.21, 0.19, 0.18], (4, Kind.TOO_HOT), id="two-of-three-risen"),
-        pytest.param([2.3, 2.3, 2.1, 1.9, 10.0], [0.03, 0.05, 0.07, 0.19, 1.6], (4, Kind.TOO_HOT), id="runaway"),
+        pytest.param([2.3, 2.3, 2.1, 1.9, 5.0, 6.0], [0.03, 0.05, 0.07, 0.19, 0.3], (5, Kind.TOO_HOT), id="runaway"),
+        pytest.param([2.3, 2.3, 2.1, 1.9, 30.0], [0.03, 0.05, 0.07, 0.19, 0.3], (4, Kind.TOO_HOT), id="far-out-at-once"),
+        pytest.param(
+            [2.49, 4.9, 3.09, 4.09, 2.67, 2.17, 2.13, 1.61], [0.39, 0.23, 0.19, 0.13, 0.12, 0.11], None, id="Adam-shakes-ResNet-18"
+        ),
         pytest.param([*FALLING, 60.0, 0.8, 0.7], 0.01, None, id="one-bad-batch"),
         pytest.param([*FALLING, 7.0, 7.5, 8.0], 0.01, (18, Kind.DIVERGENCE), id="divergence-at-small-updates"),
         pytest.param([*FALLING, 0.9, 1.3, 0.8, 1.2], 0.02, None, id="noise"),
@@ -111,13 +115,17 @@ class TestStall:
         ids=["hot", "hot-without-distance", "small-updates", "walking-straight"],
     )
     def test_table(self, ratio: float, rho: float | None, hot: bool) -> None:
-        losses = [2.3, 2.1, *([1.95, 2.05] * 9)]
+        losses = [2.3, 2.1, *([1.8, 2.2] * 9)]
         readings = [reading(i, x, group(ratio=ratio, rho=rho)) for i, x in enumerate(losses)]
         found = [f for fs in play(readings)[1] for f in fs]
         assert bool(found) is hot
         if hot:
             assert found[0].kind is Kind.TOO_HOT
             assert "stood at" in found[0].message
+
+    def test_a_task_that_is_slow_to_begin_is_left_alone(self) -> None:
+        losses = [0.69, 0.68, *([0.66, 0.7] * 10)]
+        assert not any(play([reading(i, x, group(ratio=0.03, rho=10.0)) for i, x in enumerate(losses)])[1])
 
     def test_dying_units_convict_at_any_loss(self) -> None:
         def found(dormant: float) -> bool:
