@@ -60,7 +60,7 @@ def within(name: str, *packages: str) -> bool:
 class TestWhatLoads:
     def test_the_package_loads_torch_and_no_adapter_and_no_pictures(self) -> None:
         """Nor do the modules that ``import adaptlr`` leaves out and that work on records: one process, for each takes seconds."""
-        loaded = loaded_by("import adaptlr, adaptlr.controller, adaptlr.trace, adaptlr.cli, adaptlr.show.live, adaptlr.show.table")
+        loaded = loaded_by("import adaptlr, adaptlr.controller, adaptlr.trace, adaptlr.cli, adaptlr.show.words, adaptlr.show.table")
         assert {"adaptlr", "torch"} <= loaded
         assert not loaded & set(HEAVY)
 

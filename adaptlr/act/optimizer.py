@@ -10,9 +10,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-#: torch optimizers whose ``weight_decay`` multiplies weights by ``1 - lr x decay``; in the others it is part of the gradient.
-_DECOUPLED = ("AdamW", "NAdam", "RAdam", "Muon", "Adafactor")
-#: and those in which the gradient, decay included, is normalised before it is multiplied by lr: it cannot shrink weights by itself.
+#: torch optimizers in which ``weight_decay`` is part of the gradient, which is normalised before it is multiplied by lr: such a
+#: decay shrinks nothing by itself. In all others it multiplies weights by ``1 - lr x decay``; Adam's kin have that as an option.
 _NORMALISED = ("Adam", "Adamax", "RMSprop", "Adagrad", "Adadelta", "Rprop", "SparseAdam")
 
 
@@ -93,8 +92,8 @@ class TorchOptimizer:
         return [float(g["lr"]) for g in self.optimizer.param_groups]
 
     def weight_decays(self) -> list[float]:
-        names = {c.__name__ for c in type(self.optimizer).__mro__}  # a user's subclass of Adam decays as Adam does
-        shrinks = not names.isdisjoint(_DECOUPLED) or names.isdisjoint(_NORMALISED)
+        names = {c.__name__ for c in type(self.optimizer).__mro__}  # a user's own kind of RMSprop decays as RMSprop does
+        shrinks = names.isdisjoint(_NORMALISED)
         return [
             float(g.get("weight_decay", 0.0) or 0.0) if g.get("decoupled_weight_decay", shrinks) else 0.0
             for g in self.optimizer.param_groups

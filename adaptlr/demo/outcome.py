@@ -8,7 +8,7 @@ from pathlib import Path
 
 from adaptlr.demo.runs import Result
 from adaptlr.demo.setup import LAST_STAGE
-from adaptlr.show.live import short
+from adaptlr.show.words import short
 from adaptlr.show.plot import plot
 from adaptlr.show.report import html_report
 from adaptlr.show.table import text_table

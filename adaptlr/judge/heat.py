@@ -43,7 +43,7 @@ def ruinous_step(history: History, reading: Reading, limits: Thresholds) -> Find
 
 
 def runaway(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
-    """Updates of a tenth of the weights and more that do not die down, and a loss far out of the noise, or out of it twice in three.
+    """Updates of a tenth of the weights and more that do not die down, and a loss far out of the noise, or twice out of it.
 
     Adam's first steps are its largest: they shake a healthy net too, whose ratio falls at once and whose loss comes back.
     """
@@ -124,7 +124,8 @@ def stall(history: History, reading: Reading, limits: Thresholds) -> Finding | N
     Source: measured on the VGG-like net and the ViT under SGD with one-cycle. Small updates are never accused.
     """
     n = limits.stall_steps // 2
-    dying = 3 * history.best_age <= history.age and any(stage.died_frac >= limits.died_frac for _, stage in history.stages)
+    since_best = history.age - history.best_age
+    dying = since_best >= limits.stall_steps and any(stage.died_frac >= limits.died_frac for _, stage in history.stages)
     bouncing = (
         history.noise >= limits.bounce_frac * history.median(n) >= limits.bounce_frac * limits.stall_frac * history.start_level
     )

@@ -146,6 +146,8 @@ def _cut(
     """One group after a rollback: its ceilings, and the scale that keeps the first step from there under them."""
     retreat = settings.retreat**rollbacks
     effective = lr * group.scale
+    ramped = lr / group.first_lr if group.first_lr else 1.0
+    slow = slow or ramped > settings.slow_retreat  # what broke on a ramp had been breaking below its top
     if accused:
         ceiling = settings.ceiling / retreat
         limit = effective / (settings.slow_retreat if slow else settings.retreat)
@@ -155,7 +157,6 @@ def _cut(
         max_lr = group.max_lr
     if group.ceiling is not None:
         ceiling = min(ceiling, group.ceiling)
-    ramped = lr / group.first_lr if group.first_lr else 1.0
     held = hold_under(dataclasses.replace(group, ceiling=ceiling, max_lr=max_lr, per_lr=refuge_per_lr, warmup=1.0), lr)
     return dataclasses.replace(held, warmup=min(max(WARMUP_LEAST, ramped), WARMUP_MOST))
 

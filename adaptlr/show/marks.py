@@ -10,7 +10,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
 from adaptlr.records import Action, Decision
-from adaptlr.show.live import short
+from adaptlr.show.words import short
 from adaptlr.trace import Trace
 
 LABEL_ROWS = 4  # lines of words above the marks; decisions too many for them keep their mark alone

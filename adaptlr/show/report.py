@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 
 from adaptlr.records import Decision, Finding
-from adaptlr.show.live import headline, short
+from adaptlr.show.words import headline, short
 from adaptlr.show.plot import plot
 from adaptlr.show.table import cell
 from adaptlr.trace import Trace
@@ -19,7 +19,7 @@ _CSS = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8882; --bad: #b3173f; }
 @media (prefers-color-scheme: dark) { :root { --bad: #ff7a9c; } }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 110rem; margin: 0 auto; padding: 1rem; }
-.runs { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 34rem), 1fr)); gap: 1rem; }
+.runs { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, max(34rem, 40%)), 1fr)); gap: 1rem; }
 .run { border: 1px solid var(--line); border-radius: .6rem; padding: 1rem; min-width: 0; }
 h2 { margin: 0; font-size: 1.15rem; }
 .number { font-size: 2.2rem; font-weight: 700; line-height: 1.2; margin: .3rem 0 0; }

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from adaptlr.act.optimizer import TorchOptimizer, copy_tensors, put_back
 
-torch.set_num_threads(1)
 LR, DECAY = 1e-2, 0.1
 
 
@@ -24,6 +23,10 @@ class MyAdam(torch.optim.Adam):
 
 class MyAdamW(torch.optim.AdamW):
     """A user's own kind."""
+
+
+class MyRMSprop(torch.optim.RMSprop):
+    """A user's own kind, of one that says nothing of decoupling."""
 
 
 class Lion(torch.optim.Optimizer):
@@ -60,6 +63,7 @@ KINDS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "Muon": torch.optim.Muon,
     "subclass of Adam": MyAdam,
     "subclass of AdamW": MyAdamW,
+    "subclass of RMSprop": MyRMSprop,
     "another library's": Lion,
 }
 WITHOUT_DECAY = {"LBFGS", "Rprop", "SparseAdam"}

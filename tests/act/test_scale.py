@@ -18,8 +18,6 @@ from adaptlr.act.optimizer import TorchOptimizer
 from adaptlr.act.scale import StepScale
 from tests.act.nets import OPTIMIZERS, Maker, batches, bits, net, train
 
-torch.set_num_threads(1)
-
 
 class Spy(torch.optim.SGD):
     """Notes the learning rates that its step works with."""
@@ -58,8 +56,16 @@ class TestInsideAndOutside:
                 optimizer.step()
                 assert [float(g["lr"]) for g in optimizer.param_groups] == [lr for lr, _ in groups]
         assert optimizer.inside == [[lr * s for lr, s in groups]] * 3
-        # A tensor is the same tensor, before, during and after: a captured graph reads that one.
         assert all(g["lr"] is lr for g, lr in zip(optimizer.param_groups, lrs, strict=True))
+
+    def test_a_tensor_is_written_to_in_place_for_the_step(self) -> None:
+        """A compiled step and a captured graph go on reading that tensor."""
+        lr, during = torch.tensor(0.5), []
+        optimizer = Spy(params(1), lr=lr)
+        with scaled(optimizer, 0.25):
+            optimizer.register_step_pre_hook(lambda *_: during.append((optimizer.param_groups[0]["lr"] is lr, lr.item())))
+            optimizer.step()
+        assert set(during) == {(True, 0.125)}
 
     def test_one_tensor_given_to_all_groups_is_multiplied_once_for_each(self) -> None:
         a, b = params()

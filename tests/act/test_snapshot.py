@@ -17,7 +17,6 @@ from adaptlr.act.optimizer import TorchOptimizer
 from adaptlr.act.snapshot import Ring, Snapshot, capture, restore
 from tests.act.nets import OPTIMIZERS, Maker, batches, bits, net, train
 
-torch.set_num_threads(1)
 every_optimizer = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 
 
@@ -66,6 +65,17 @@ class TestRoundTrip:
         train(model, optimizer, batches(2))
         restore(snapshot, model, TorchOptimizer(optimizer))
         assert {p: set(s) for p, s in optimizer.state.items()} == at_start
+
+    def test_an_entry_that_a_state_gained_is_gone(self) -> None:
+        p = nn.Parameter(torch.ones(2))
+        p.grad = torch.ones(2)
+        optimizer = torch.optim.Adam([p])
+        optimizer.step()
+        snapshot = capture(1, nn.ParameterList([p]), TorchOptimizer(optimizer))
+        kept = set(optimizer.state[p])
+        optimizer.state[p]["max_exp_avg_sq"] = torch.ones(2)  # as when amsgrad is turned on
+        restore(snapshot, nn.ParameterList([p]), TorchOptimizer(optimizer))
+        assert set(optimizer.state[p]) == kept
 
     def test_state_is_written_in_place_and_parameters_keep_their_identity(self) -> None:
         model = net()
@@ -254,6 +264,7 @@ class TestRing:
             pytest.param((8, 16, 32), [0, 16, 32, 64], id="all-certified-the-oldest-goes"),
             pytest.param((), [0, 16, 32, 64], id="none-certified-the-oldest-goes"),
             pytest.param((8,), [0, 8, 32, 64], id="a-certified-refuge-outlives-an-uncertified-one"),
+            pytest.param((8, 16), [0, 16, 32, 64], id="the-newest-may-yet-be-certified"),
         ],
     )
     def test_who_makes_room(self, certified: tuple[int, ...], left: list[int]) -> None:

@@ -31,7 +31,6 @@ from adaptlr.measure.provenance import (
 )
 from adaptlr.records import Provenance
 
-torch.set_num_threads(1)
 RANDOM, TRAINED, UNKNOWN = Provenance.RANDOM, Provenance.TRAINED, Provenance.UNKNOWN
 SEEDS = range(20)
 IMAGENET = Path(__file__).parents[2] / "data" / "weights" / "resnet18_imagenet_body.pth"

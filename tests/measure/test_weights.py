@@ -18,8 +18,6 @@ from torch import Tensor, nn
 
 from adaptlr.measure.weights import DistanceEstimate, GroupNumbers, WeightProbe, group_numbers
 
-torch.set_num_threads(1)
-
 
 def randn(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
@@ -444,6 +442,27 @@ class TestDistanceIndex:
         shape = 1.0 if make is ADAM else (g.mean() / g.square().mean().sqrt()).item()
         for t in (2, 10, 40, 100):
             assert index[t - 2] == pytest.approx(shape * 2 * t / (t - 1), rel=0.15), t
+
+    def test_it_is_the_step_over_the_distance_times_adams_direction(self) -> None:
+        """rho = u / (d a), from DESIGN's definitions, step by step in double precision, on a walk that turns."""
+        walk = Walk([randn(12, 10)])
+        start = flat(walk.groups[0])
+        r, s, m, v, d, defined = 0.0, 0.0, torch.zeros(120).double(), torch.zeros(120).double(), 0.0, 0
+        for t in range(1, 41):
+            before = flat(walk.groups[0])
+            grad = randn(12, 10, seed=99) + 3 * randn(12, 10, seed=t)
+            got = walk.step([grad], lr=0.01)[0].distance_index
+            g, u = flat([grad]), (flat(walk.groups[0]) - before).square().mean().sqrt().item()
+            r, s = 0.995 * r + (g @ (start - before)).item(), 0.995 * s + g
+            m, v = 0.9 * m + 0.1 * g, 0.99 * v + 0.01 * g.square()
+            a = ((m / (1 - 0.9**t)) / (v / (1 - 0.99**t)).sqrt()).square().mean().sqrt().item()
+            d = max(d, r / s.abs().sum().item())
+            if d > 0:
+                defined += 1
+                assert got == pytest.approx(u / (d * a), rel=1e-3), t
+            else:
+                assert got is None
+        assert defined > 20
 
     @pytest.mark.parametrize("make", [SGD, ADAM], ids=["sgd", "adam"])
     def test_it_has_no_scale(self, make: Callable[..., torch.optim.Optimizer]) -> None:

@@ -1,11 +1,11 @@
-"""Golden text for one-line messages."""
+"""Golden text for decisions in a few words."""
 
 from __future__ import annotations
 
 import pytest
 
-from adaptlr.records import Action, Decision, Finding, Kind, Reading
-from adaptlr.show.live import factors, headline, line, short
+from adaptlr.records import Action, Decision, Reading
+from adaptlr.show.words import factors, headline, short
 from adaptlr.trace import Trace
 from tests.show.fake import fake_trace
 
@@ -36,23 +36,6 @@ def test_short(decision: Decision, words: str) -> None:
 
 def test_unchanged_scales_have_no_factor() -> None:
     assert factors(_decision()) == ""
-
-
-def test_golden_lines() -> None:
-    trace = fake_trace()
-    assert [line(r) for r in (*trace.findings, *trace.decisions)] == [
-        "adaptlr, step 59: collapse (conv4_x, conv5_x; groups 1, 2). conv4_x and conv5_x have gone to zero (98% near zero, 45% "
-        "when healthy), and the loss is that of guessing.",
-        "adaptlr, step 59: rolled back to 0, x1/300 (found: collapse). Went back to step 0 and divided every learning rate by 300. "
-        "Next time: fit_one_cycle(4, lr_max=3e-3)",
-        "adaptlr, step 66: group 0 x10 (found: starved group). Group 0 (conv1, conv2_x, conv3_x) is at its random start and hardly "
-        "moves: its learning rate x10.",
-    ]
-
-
-def test_a_line_is_one_line() -> None:
-    finding = Finding(step=1, kind=Kind.NON_FINITE, groups=(), stages=(), message="The loss\n  is NaN.")
-    assert line(finding) == "adaptlr, step 1: non-finite. The loss is NaN."
 
 
 def test_headline() -> None:

@@ -1,25 +1,11 @@
-"""Findings and decisions in words: one line for a terminal or a notebook, a few words for a mark in a picture."""
+"""Decisions in a few words: for a mark in a picture, a title, a table."""
 
 from __future__ import annotations
 
 import math
 
-from adaptlr.records import Action, Decision, Finding
+from adaptlr.records import Action, Decision
 from adaptlr.trace import Trace
-
-
-def line(record: Finding | Decision) -> str:
-    """One printed line, without a line break, so that it can go through a progress bar.
-
-    >>> from adaptlr.records import Kind
-    >>> line(Finding(step=7, kind=Kind.TOO_HOT, groups=(0,), stages=("conv1",), message="Steps are half as large as the weights."))
-    'adaptlr, step 7: too hot (conv1; group 0). Steps are half as large as the weights.'
-    """
-    head = f"adaptlr, step {record.step}"
-    if isinstance(record, Finding):
-        return _one_line(f"{head}: {record.kind}{_where(record)}. {record.message}")
-    advice = f" Next time: {record.advice}" if record.advice else ""
-    return _one_line(f"{head}: {short(record)}{_why(record)}. {record.message}{advice}")
 
 
 def short(decision: Decision) -> str:
@@ -72,17 +58,3 @@ def _factor(before: float, after: float) -> str:
 
 def _round(ratio: float) -> str:
     return f"{ratio:.0f}" if 100 <= ratio < 1e6 else f"{ratio:.3g}"
-
-
-def _where(finding: Finding) -> str:
-    groups = f"group{'s' if len(finding.groups) > 1 else ''} {', '.join(map(str, finding.groups))}" if finding.groups else ""
-    places = "; ".join(filter(None, [", ".join(finding.stages), groups]))
-    return f" ({places})" if places else ""
-
-
-def _why(decision: Decision) -> str:
-    return f" (found: {', '.join(decision.findings)})" if decision.findings else ""
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
