@@ -8,10 +8,10 @@ from pathlib import Path
 
 from adaptlr.demo.runs import Result
 from adaptlr.demo.setup import LAST_STAGE
-from adaptlr.show.words import short
 from adaptlr.show.plot import plot
 from adaptlr.show.report import html_report
 from adaptlr.show.table import text_table
+from adaptlr.show.words import short
 
 PAGE, NUMBERS = "report.html", "results.json"
 NEAR_ZERO = "an activation is near zero if its size is at most 1% of the root mean square of its stage's"

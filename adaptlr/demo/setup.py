@@ -35,7 +35,7 @@ class Setup:
         ValueError: a number is out of its range; the message quotes it.
     """
 
-    epochs: int = 8  # of every run, at least 1
+    epochs: int = 6  # of every run, at least 1
     batch: int = 32  # images, at least 2: BatchNorm needs them
     images: int = N_IMAGES  # of which half are for validation, 200 to 1797
     seed: int = 0  # of the split, the initial weights and the batches

@@ -18,8 +18,8 @@ from adaptlr.show.curves import USUAL_RATIO, draw_loss, draw_lr, draw_near_zero,
 from adaptlr.show.heat_map import colour_bar, draw_stage, word_colour_bar
 from adaptlr.show.layout import RunFigure, layout, name_steps, set_steps
 from adaptlr.show.legend import groups, stage_names
-from adaptlr.show.words import headline
 from adaptlr.show.marks import LABEL_ROWS, mark
+from adaptlr.show.words import headline
 from adaptlr.trace import Trace
 
 __all__ = [

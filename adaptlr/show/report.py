@@ -10,9 +10,9 @@ from html import escape
 from pathlib import Path
 
 from adaptlr.records import Decision, Finding
-from adaptlr.show.words import headline, short
 from adaptlr.show.plot import plot
 from adaptlr.show.table import cell
+from adaptlr.show.words import headline, short
 from adaptlr.trace import Trace
 
 _CSS = """
