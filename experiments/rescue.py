@@ -135,17 +135,13 @@ def main() -> None:
     store = args.out / "rows.jsonl"
     rows = [json.loads(line) for line in store.read_text().splitlines()] if store.exists() else []
     done = {_key(r) for r in rows}
-    grid = itertools.product(
-        (int(s) for s in args.seeds.split(",")),
-        (float(x) for x in args.lrs.split(",")),
-        args.nets.split(","),
-        args.optimizers.split(","),
-        args.schedules.split(","),
-        args.methods.split(","),
-    )
+    columns = itertools.product(args.nets.split(","), args.optimizers.split(","), args.schedules.split(","))
     todo = [
         (Cell(net=net, optimizer=optimizer, schedule=schedule, lr=lr, seed=seed, epochs=args.epochs), method)
-        for seed, lr, net, optimizer, schedule, method in grid
+        for net, optimizer, schedule in columns
+        for lr in (float(x) for x in args.lrs.split(","))
+        for seed in (int(s) for s in args.seeds.split(","))
+        for method in args.methods.split(",")
         if (method, net, optimizer, schedule, lr, seed, args.epochs) not in done
     ]
     with ProcessPoolExecutor(args.jobs) as pool, store.open("a") as file:

@@ -25,8 +25,8 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 @lru_cache
 def digits() -> tuple[Tensor, Tensor]:
     """1,797 images [n, 1, 8, 8] and their labels."""
-    data = load_digits()
-    return torch.tensor(data.images, dtype=torch.float32)[:, None] / 16 - 0.3, torch.tensor(data.target)
+    pixels, targets = load_digits(return_X_y=True)
+    return torch.tensor(pixels, dtype=torch.float32).view(-1, 1, 8, 8) / 16 - 0.3, torch.tensor(targets)
 
 
 def batches(steps: int, seed: int = 0, size: int = 64) -> Iterator[tuple[Tensor, Tensor]]:

@@ -159,7 +159,7 @@ def test_a_threshold_decides() -> None:
 )
 def test_thresholds_outside_their_range_are_refused_with_the_value(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=rf"{name} must lie in .* got {value!r}"):
-        Thresholds(**{name: value})
+        Thresholds(**{name: value})  # type: ignore[arg-type]
 
 
 def test_messages_read_like_a_colleague() -> None:
