@@ -340,9 +340,7 @@ class Controller:
         risen = math.isfinite(h.best) and not h.median(3) <= h.best + max(0.25 * abs(h.best), 4 * h.noise)
         if findings or hot or risen:
             self._healthy_since = reading.step + 1
-        for snapshot in self._ring:
-            if self._healthy_since <= snapshot.step <= reading.step - _CERTIFY_STEPS:
-                self._ring.certify(snapshot.step)
+        self._ring.certify(self._healthy_since, reading.step - _CERTIFY_STEPS)
 
     def _refuges(self) -> tuple[Refuge, ...]:
         return tuple(Refuge(step=s.step, certified=self._ring.certified(s.step), per_lr=s.memory["per_lr"]) for s in self._ring)

@@ -124,9 +124,9 @@ class Ring:
         if len(self._held) == 1:
             self._certified.add(snapshot.step)
 
-    def certify(self, step: int) -> None:
-        """Steps up to ``step`` were healthy, as later ones show."""
-        self._certified |= {s.step for s in self._held if s.step <= step}
+    def certify(self, first: int, last: int) -> None:
+        """Snapshots taken from step ``first`` to step ``last`` were healthy, as later steps show."""
+        self._certified |= {s.step for s in self._held if first <= s.step <= last}
 
     def certified(self, step: int) -> bool:
         return step in self._certified

@@ -218,7 +218,7 @@ def ring(*steps: int, size: int = 4, certified: tuple[int, ...] = ()) -> Ring:
     for step in steps:
         out.add(at(step))
         if step in certified:
-            out.certify(step)
+            out.certify(step, step)
     return out
 
 
@@ -276,14 +276,16 @@ class TestRing:
     def test_the_smallest_ring_holds_the_start_and_the_newest(self) -> None:
         assert steps_of(ring(0, 8, 16, 32, size=2)) == [0, 32]
 
-    def test_certification_reaches_back_and_not_forward(self) -> None:
+    def test_certification_holds_for_the_stretch_that_was_healthy(self) -> None:
         held = ring(0, 8, 16)
         assert [held.certified(s) for s in (0, 8, 16)] == [True, False, False]  # the start is certified as it is
-        held.certify(10)
-        assert [held.certified(s) for s in (0, 8, 16)] == [True, True, False]
+        held.certify(9, 20)
+        assert [held.certified(s) for s in (0, 8, 16)] == [True, False, True]
+        held.certify(1, 10)
+        assert [held.certified(s) for s in (0, 8, 16)] == [True, True, True]
 
     def test_taking_one_drops_the_later_ones_and_what_was_said_of_them(self) -> None:
-        held = ring(0, 8, 16, 32, certified=(32,))
+        held = ring(0, 8, 16, 32, certified=(8, 32))
         assert held.certified(32)
         assert held.take(8).step == 8
         assert steps_of(held) == [0, 8]
@@ -321,8 +323,9 @@ def test_a_ring_is_bounded_ordered_and_keeps_the_start_and_the_newest(size: int,
             # a certified one goes only where all that could go are certified
             assert not lost & set(refuges) or refuges == before[1:-1]
         elif move == "certify":
-            held.certify(step - n)
-            assert all(held.certified(s) for s in before if s <= step - n)
+            known = {s for s in before if held.certified(s)}
+            held.certify(step - n, step - 1)
+            assert {s for s in before if held.certified(s)} == known | {s for s in before if step - n <= s < step}
         else:
             taken = before[n % len(before)]
             assert held.take(taken).step == taken
