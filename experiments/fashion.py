@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,12 +25,6 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adamw": torch.optim.AdamW,
     "rmsprop": torch.optim.RMSprop,
 }
-
-
-class Watcher(Protocol):
-    """What a run needs of a controller."""
-
-    def step(self, loss: Tensor) -> None: ...
 
 
 Watch = Callable[[nn.Module, torch.optim.Optimizer], AbstractContextManager[Any]]

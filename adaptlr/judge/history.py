@@ -25,11 +25,9 @@ class GroupPast:
     last_lr: float = 0.0
     rising: bool = False  # the schedule is still going up
     first_grad: float = 0.0  # gradient RMS of the run's first step, when nothing was ruined yet
-    no_grad_steps: int = 0  # in a row
     starved_steps: int = 0  # in a row; counted by the rule's own condition on a reading
     walk: float | None = None  # rho x t, newest
     age: int = 0  # steps since the start or the last change of scale
-    decay_travel: float = 0.0  # what lr x weight decay alone would have moved, as a share of the weights
 
     @property
     def recent_ratio(self) -> float:
@@ -115,11 +113,9 @@ def _advance_group(past: GroupPast, now: GroupReading) -> GroupPast:
         last_lr=now.lr,
         rising=past.age > 0 and now.lr > past.last_lr,
         first_grad=past.first_grad or (grad if math.isfinite(grad) else 0.0),
-        no_grad_steps=past.no_grad_steps,
         starved_steps=past.starved_steps,
         walk=now.distance_index * age if now.distance_index is not None else None,
         age=age,
-        decay_travel=past.decay_travel + now.lr_weight_decay,
     )
 
 
