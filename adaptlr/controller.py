@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from adaptlr.act.optimizer import OptimizerPort, TorchOptimizer
 from adaptlr.act.scale import StepScale
 from adaptlr.act.snapshot import Ring, Stateful, capture, restore
-from adaptlr.judge.control import Control, GroupControl, Refuge, Settings, hold_under, measured
+from adaptlr.judge.control import Control, GroupControl, Refuge, Settings, hold_all, measured
 from adaptlr.judge.detect import observe
 from adaptlr.judge.history import History
 from adaptlr.judge.policy import decide, news
@@ -233,8 +233,7 @@ class Controller:
         self._check_same_groups(lrs)
         self._lrs = tuple(lrs)
         if self._control.acted:
-            groups = tuple(hold_under(g, lr) for g, lr in zip(self._control.groups, lrs, strict=True))
-            self._control = dataclasses.replace(self._control, groups=groups)
+            self._control = dataclasses.replace(self._control, groups=hold_all(self._control.groups, lrs))
         self._weights.before()
         return self.scales
 

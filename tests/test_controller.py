@@ -62,6 +62,26 @@ def test_a_ruined_run_is_rolled_back_and_learns(optimizer: str, lr: float) -> No
     assert rescued.state["lr"] == [lr]  # the schedule stays the user's
 
 
+@pytest.mark.parametrize("lr", [1.0, 10.0])
+def test_norms_and_biases_in_a_group_of_their_own_are_cut_with_the_weights(lr: float) -> None:
+    torch.manual_seed(0)
+    model = convnet()
+    parts = [[p for p in model.parameters() if p.ndim >= 2], [p for p in model.parameters() if p.ndim < 2]]
+    optimizer = torch.optim.AdamW([{"params": parts[0]}, {"params": parts[1], "weight_decay": 0.0}], lr=lr)
+    losses = []
+    with warnings.catch_warnings(), Controller(model, optimizer) as ctl:
+        warnings.simplefilter("ignore")
+        for x, y in batches(60):
+            loss = torch.nn.functional.cross_entropy(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            ctl.step(loss)
+            losses.append(loss.item())
+    assert ctl.scales[1] == ctl.scales[0] < 0.1
+    assert sum(losses[-5:]) / 5 < 1.0
+
+
 def test_a_net_that_stands_still_is_raised_and_learns() -> None:
     rescued = train("adam", 1e-6, steps=150, controller={"announce": silent})
     assert rescued.controller is not None

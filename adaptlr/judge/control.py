@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from adaptlr.records import Kind, Reading
@@ -70,6 +71,7 @@ class GroupControl:
     first_per_lr: float | None = None  # the same of the run's first step, to start again from
     first_lr: float | None = None  # scheduled lr of that step
     warmup: float = 1.0  # factor by which the scale may still grow, a little each step, below the ceilings
+    follows: bool = False  # holds nothing but norms and biases, which no ratio can be taken of: goes with the others
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,6 +118,15 @@ def hold_under(group: GroupControl, lr: float) -> GroupControl:
     return dataclasses.replace(group, scale=min(limits))
 
 
+def hold_all(groups: tuple[GroupControl, ...], lrs: Sequence[float]) -> tuple[GroupControl, ...]:
+    """Every group held under its ceilings for a step at these scheduled learning rates; followers take the lowest scale so held."""
+    held = [hold_under(g, lr) for g, lr in zip(groups, lrs, strict=True)]
+    lowest = min((g.scale for g in held if g.ceiling is not None and not g.follows), default=None)
+    if lowest is None:
+        return tuple(held)
+    return tuple(dataclasses.replace(g, scale=lowest) if g.follows else g for g in held)
+
+
 def measured(control: Control, reading: Reading) -> Control:
     """The control after a step's update ratios were seen."""
     groups = control.groups + tuple(GroupControl() for _ in range(len(reading.groups) - len(control.groups)))
@@ -127,5 +138,5 @@ def measured(control: Control, reading: Reading) -> Control:
             continue
         first = group.first_per_lr if group.first_per_lr is not None else ratio / lr
         first_lr = group.first_lr if group.first_lr is not None else now.lr
-        out.append(dataclasses.replace(group, per_lr=ratio / lr, first_per_lr=first, first_lr=first_lr))
+        out.append(dataclasses.replace(group, per_lr=ratio / lr, first_per_lr=first, first_lr=first_lr, follows=False))
     return dataclasses.replace(control, groups=tuple(out))

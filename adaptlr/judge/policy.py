@@ -11,7 +11,7 @@ import dataclasses
 import math
 import statistics
 
-from adaptlr.judge.control import WARMUP_LEAST, WARMUP_MOST, Control, GroupControl, Refuge, Settings, hold_under
+from adaptlr.judge.control import WARMUP_LEAST, WARMUP_MOST, Control, GroupControl, Refuge, Settings, hold_all, hold_under
 from adaptlr.judge.detect import HOT
 from adaptlr.judge.history import History
 from adaptlr.judge.words import group_name, number, times
@@ -107,6 +107,7 @@ def _roll_back(
         )
         for index, (g, now) in enumerate(zip(control.groups, reading.groups, strict=True))
     )
+    groups = _with_followers(groups, reading)
     new = dataclasses.replace(control, groups=groups, rollbacks=control.rollbacks + 1, acted=True)
     factor = min((a.scale / b.scale for a, b in zip(new.groups, control.groups, strict=True)), default=1.0)
     held = min((g.ceiling for g in groups if g.ceiling is not None), default=settings.ceiling)
@@ -123,6 +124,14 @@ def _roll_back(
         ),
         advice=_lr_advice(reading, new),
     )
+
+
+def _with_followers(groups: tuple[GroupControl, ...], reading: Reading) -> tuple[GroupControl, ...]:
+    """Groups of which no update ratio is known (norms and biases only) go with those that are held."""
+    marked = tuple(
+        dataclasses.replace(g, follows=now.update_ratio is None) for g, now in zip(groups, reading.groups, strict=True)
+    )
+    return hold_all(marked, [0.0] * len(marked))
 
 
 def _was_healthy(history: History) -> bool:
@@ -208,7 +217,7 @@ def _warm(settings: Settings, control: Control, finding: Finding, reading: Readi
             continue
         lifted = dataclasses.replace(g, scale=g.scale * factor, ceiling=g.ceiling if g.ceiling is not None else settings.ceiling)
         groups.append(hold_under(lifted, reading.groups[i].lr))
-    new = dataclasses.replace(control, groups=tuple(groups), raises=control.raises + 1, acted=True)
+    new = dataclasses.replace(control, groups=_with_followers(tuple(groups), reading), raises=control.raises + 1, acted=True)
     gained = max(a.scale / b.scale for a, b in zip(new.groups, control.groups, strict=True))
     if gained < 1.2:
         return control, None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaptlr.judge.control import Control, GroupControl, Refuge, Settings, hold_under, measured
+from adaptlr.judge.control import Control, GroupControl, Refuge, Settings, hold_all, hold_under, measured
 from adaptlr.judge.history import History
 from adaptlr.judge.policy import decide, news
 from adaptlr.records import Action, Finding, Kind, Provenance
@@ -78,6 +78,17 @@ class TestRollBack:
         )
         assert control.groups[0].scale < 1e-3
         assert control.groups[1].scale == 1.0
+
+    def test_a_group_of_norms_and_biases_goes_with_the_others_for_good(self) -> None:
+        no_ratio = group(1, lr=1.0, ratio=None, frozen=True)
+        control, _ = decide(
+            Settings(), Control(groups=(ONE, GroupControl())), (hot(),), reading(1, 1e6, group(lr=1.0), no_ratio), History(), (START,)
+        )
+        assert control.groups[1].scale == control.groups[0].scale == pytest.approx(0.01 / 36)
+        ramped = hold_all(control.groups, (4.0, 4.0))
+        assert ramped[1].scale == ramped[0].scale == pytest.approx(0.01 / 36 / 4)
+        seen = measured(dataclasses.replace(control, groups=ramped), reading(2, 2.3, group(lr=4.0), group(1, lr=4.0)))
+        assert (ramped[1].follows, seen.groups[1].follows) == (True, False), "once it is measured, it is held on its own"
 
     def test_the_budget_ends_with_a_word_and_nothing_more(self) -> None:
         spent = Control(groups=(ONE,), rollbacks=8, acted=True)
