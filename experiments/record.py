@@ -1,0 +1,50 @@
+"""What every experiment writes of a run: one JSON file, there only once the run is complete."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import fastai
+import torch
+import torchvision
+
+import adaptlr
+from adaptlr.fastai import AdaptLR
+
+
+def finite(value: Any) -> float | None:
+    """JSON knows no NaN: a loss that is none is null."""
+    return float(value) if math.isfinite(value) else None
+
+
+def told(adapt: AdaptLR) -> dict[str, Any]:
+    """What adaptlr found and did."""
+    return {
+        "decisions": [
+            {"step": d.step, "action": str(d.action), "restored_step": d.restored_step, "message": d.message, "advice": d.advice}
+            for d in adapt.decisions
+        ],
+        "findings": [{"step": f.step, "kind": str(f.kind), "message": f.message} for f in adapt.findings],
+        "scales": list(adapt.scales),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that a result depends on, and the commit if this is a checkout."""
+    out = {m.__name__: str(m.__version__) for m in (torch, torchvision, fastai, adaptlr)}
+    out["python"] = sys.version.split()[0]
+    here = Path(__file__).parent
+    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
+    return {**out, "commit": done.stdout.strip() or "unknown"}
+
+
+def write(path: Path, row: dict[str, Any]) -> None:
+    """Write the row in one go: a file that is there is complete."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(row, indent=1, allow_nan=False) + "\n")
+    part.rename(path)
