@@ -15,11 +15,11 @@ from scipy.io import wavfile
 from tqdm import tqdm
 
 from experiments.audio_tagging.instruments import INSTRUMENTS, TAGS
-from experiments.audio_tagging.mel import log_mel
-from experiments.audio_tagging.render import RATE, Clip, compose, render
+from experiments.audio_tagging.mel import FLOOR, HIGHEST, HOP, LOWEST, MELS, WINDOW, log_mel
+from experiments.audio_tagging.render import RATE, Clip, compose, font_path, render
 
 CROP = 128  # frames; a spectrogram that is shorter is padded with its minimum
-_VERSION = 1  # of the rendering: a change of the code behind a cached file has to change this
+_VERSION = 2  # of the rendering: a change of the code behind a cached file has to change this
 _CHUNK = 1000
 
 
@@ -64,7 +64,15 @@ class Embedded:
 
 
 def _rendered(cache: Path, n: int, seed: int, font: str) -> Clips:
-    key = hashlib.sha256(json.dumps([_VERSION, n, seed, font, [asdict(i) for i in INSTRUMENTS]]).encode()).hexdigest()[:12]
+    made_of = [
+        _VERSION,
+        n,
+        seed,
+        str(font_path(font)),
+        [MELS, HOP, WINDOW, LOWEST, HIGHEST, FLOOR],
+        [asdict(i) for i in INSTRUMENTS],
+    ]
+    key = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:12]
     file = cache / f"{font}-{n}-{key}.npz"
     if not file.exists():
         clips = compose(n, seed)

@@ -19,6 +19,7 @@ from adaptlr.show.legend import stage_names
 from adaptlr.show.marks import mark
 from adaptlr.trace import Trace
 from experiments.mnist_activations.probe import COLUMNS, LABELS, TOP
+from experiments.mnist_activations.signals import seed_near_zero
 
 _COLOURS = ("#440154", "#31688e", "#35b779", "#e3a018", "#d6204e")
 _HEIGHTS = [1, 1, 1, 1, 1, 1.3, 1.3, 1.3]
@@ -36,9 +37,7 @@ def draw_probe(ax: Axes, counts: NDArray[np.float32], label: str) -> None:
 
 def draw_seed_near_zero(ax: Axes, counts: NDArray[np.float32]) -> None:
     """The seed's near-zero share: the first two bins (0 to 0.5) over all that lay in 0 to 10. ``counts [steps, 5, 40]``."""
-    inside = counts.sum(2)
-    share = np.where(inside > 0, counts[:, :, :2].sum(2) / np.maximum(inside, 1), np.nan)
-    _curves(ax, share, "The seed's near-zero share: outputs of 0 to 0.5 over those of 0 to 10", (-0.04, 1.04))
+    _curves(ax, seed_near_zero(counts), "The seed's near-zero share: outputs of 0 to 0.5 over those of 0 to 10", (-0.04, 1.04))
 
 
 def draw_left_out(ax: Axes, rest: NDArray[np.float32]) -> None:
