@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from adaptlr.records import Kind, Reading
 
 WARMUP_STEP = 1.05  # after a rollback, a scale may grow by so much a step,
-WARMUP_LEAST = 2.0  # by so much in all,
+WARMUP_LEAST = 5.0  # by so much in all,
 WARMUP_MOST = 10.0  # and by so much where the schedule had ramped up before the run broke
 
 

@@ -17,7 +17,7 @@ from fastai.torch_core import set_seed
 from tqdm import tqdm
 
 from adaptlr.fastai import AdaptLR
-from experiments.mnist_activations.data import BATCH, loaders
+from experiments.mnist_activations.data import BATCH, DIGITS, loaders
 from experiments.mnist_activations.probe import SeedProbe
 from experiments.record import finite, told, versions, write
 from experiments.seed_learner import StepBar, resnet18_learner
@@ -85,6 +85,7 @@ def train(run: Run, *, data: str, weights: str | None, out: Path, slot: int = 0)
     log = [dict(zip(("train_loss", "valid_loss", "error"), map(finite, v), strict=True)) for v in learn.recorder.values]
     row = {
         **dataclasses.asdict(run),
+        "data": "digits" if data == DIGITS else "MNIST",
         "log": log,
         "error": log[-1]["error"],
         **told(adapt),
