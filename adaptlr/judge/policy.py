@@ -128,9 +128,7 @@ def _roll_back(
 
 def _with_followers(groups: tuple[GroupControl, ...], reading: Reading) -> tuple[GroupControl, ...]:
     """Groups of which no update ratio is known (norms and biases only) go with those that are held."""
-    marked = tuple(
-        dataclasses.replace(g, follows=now.update_ratio is None) for g, now in zip(groups, reading.groups, strict=True)
-    )
+    marked = tuple(dataclasses.replace(g, follows=now.update_ratio is None) for g, now in zip(groups, reading.groups, strict=True))
     return hold_all(marked, [0.0] * len(marked))
 
 
