@@ -54,21 +54,11 @@ def decide(
 def _roll_back(
     settings: Settings, control: Control, finding: Finding, reading: Reading, history: History, refuges: tuple[Refuge, ...]
 ) -> tuple[Control, Decision]:
-    before = control.scales
     if control.rollbacks >= settings.max_rollbacks or not refuges:
         why = f"{control.rollbacks} rollbacks did not help" if refuges else "there is no snapshot to go back to"
         stopped = dataclasses.replace(control, stopped=True)
-        return stopped, Decision(
-            step=reading.step,
-            action=Action.STOP,
-            scales_before=before,
-            scales_after=before,
-            findings=(finding.kind,),
-            message=(
-                f"{finding.message}; {why}: adaptlr leaves the run alone from here on. "
-                f"Look for a cause other than the learning rate"
-            ),
-        )
+        done = f"{why}: adaptlr leaves the run alone from here on. Look for a cause other than the learning rate"
+        return stopped, _decision(Action.STOP, control, stopped, finding, done)
     ruined_by_data = (
         finding.kind is Kind.NON_FINITE
         and finding.evidence.get("update_ratio", 0.0) < settings.side_ceiling
@@ -81,19 +71,9 @@ def _roll_back(
     early = slow and reading.step < settings.early_steps
     refuge = certified[-1] if certified and first_time and not early else refuges[0]
     if ruined_by_data:
-        control = dataclasses.replace(control, rollbacks=control.rollbacks + 1, last_poison=reading.step, acted=True)
-        return control, Decision(
-            step=reading.step,
-            action=Action.ROLLBACK,
-            scales_before=before,
-            scales_after=before,
-            findings=(finding.kind,),
-            restored_step=refuge.step,
-            message=(
-                f"{finding.message}; nothing led up to it, so a bad batch is to blame: back to step {refuge.step}, "
-                f"learning rates as they were"
-            ),
-        )
+        new = dataclasses.replace(control, rollbacks=control.rollbacks + 1, last_poison=reading.step, acted=True)
+        done = f"nothing led up to it, so a bad batch is to blame: back to step {refuge.step}, learning rates as they were"
+        return new, _decision(Action.ROLLBACK, control, new, finding, done, restored_step=refuge.step)
     accused = finding.groups or tuple(range(len(control.groups)))
     groups = tuple(
         _cut(
@@ -111,18 +91,34 @@ def _roll_back(
     new = dataclasses.replace(control, groups=groups, rollbacks=control.rollbacks + 1, acted=True)
     factor = min((a.scale / b.scale for a, b in zip(new.groups, control.groups, strict=True)), default=1.0)
     held = min((g.ceiling for g in groups if g.ceiling is not None), default=settings.ceiling)
-    return new, Decision(
-        step=reading.step,
-        action=Action.ROLLBACK,
-        scales_before=before,
-        scales_after=new.scales,
+    done = (
+        f"rolled back to step {refuge.step}, learning rate now {times(factor)}, "
+        f"and no step above {number(held)} of the weights from here on"
+    )
+    advice = _lr_advice(reading, new)
+    return new, _decision(Action.ROLLBACK, control, new, finding, done, restored_step=refuge.step, advice=advice)
+
+
+def _decision(
+    action: Action,
+    before: Control,
+    after: Control,
+    finding: Finding,
+    done: str,
+    *,
+    restored_step: int | None = None,
+    advice: str = "",
+) -> Decision:
+    """What is done about a finding, with the finding's own words before it."""
+    return Decision(
+        step=finding.step,
+        action=action,
+        scales_before=before.scales,
+        scales_after=after.scales,
         findings=(finding.kind,),
-        restored_step=refuge.step,
-        message=(
-            f"{finding.message}; rolled back to step {refuge.step}, learning rate now {times(factor)}, "
-            f"and no step above {number(held)} of the weights from here on"
-        ),
-        advice=_lr_advice(reading, new),
+        restored_step=restored_step,
+        message=f"{finding.message}; {done}",
+        advice=advice,
     )
 
 
@@ -178,15 +174,9 @@ def _feed(control: Control, finding: Finding, reading: Reading) -> tuple[Control
     )
     new = dataclasses.replace(control, groups=groups, acted=True, raises=control.raises + 1)
     factors = ", ".join(f"{group_name(reading, i)} {times(groups[i].scale / control.groups[i].scale)}" for i in finding.groups)
-    return new, Decision(
-        step=reading.step,
-        action=Action.RESCALE,
-        scales_before=control.scales,
-        scales_after=new.scales,
-        findings=(finding.kind,),
-        message=f"{finding.message}; now at the learning rate of the best fed group: {factors}",
-        advice=f"Next time: one learning rate for all groups, {_of_schedule(control, reading, finding.groups)}",
-    )
+    done = f"now at the learning rate of the best fed group: {factors}"
+    advice = f"Next time: one learning rate for all groups, {_of_schedule(control, reading, finding.groups)}"
+    return new, _decision(Action.RESCALE, control, new, finding, done, advice=advice)
 
 
 def _warm(settings: Settings, control: Control, finding: Finding, reading: Reading) -> tuple[Control, Decision | None]:
@@ -197,14 +187,8 @@ def _warm(settings: Settings, control: Control, finding: Finding, reading: Readi
     if any(g.provenance is not Provenance.RANDOM for g in moving):
         if control.acted:
             return control, None
-        return control, Decision(
-            step=reading.step,
-            action=Action.HOLD,
-            scales_before=control.scales,
-            scales_after=control.scales,
-            findings=(finding.kind,),
-            message=f"{finding.message}; its weights are not (all) random, so this may be meant: nothing was changed",
-        )
+        done = "its weights are not (all) random, so this may be meant: nothing was changed"
+        return control, _decision(Action.HOLD, control, control, finding, done)
     fastest = max(g.update_ratio or 0.0 for g in moving)
     wanted = settings.raise_ratio / fastest if fastest > 0 else 1e3
     factor = min(max(wanted, settings.raise_again), 1e6)
@@ -219,15 +203,8 @@ def _warm(settings: Settings, control: Control, finding: Finding, reading: Readi
     gained = max(a.scale / b.scale for a, b in zip(new.groups, control.groups, strict=True))
     if gained < 1.2:
         return control, None
-    return new, Decision(
-        step=reading.step,
-        action=Action.RESCALE,
-        scales_before=control.scales,
-        scales_after=new.scales,
-        findings=(finding.kind,),
-        message=f"{finding.message}; its learning rate is now {times(gained)}",
-        advice=_lr_advice(reading, new),
-    )
+    done = f"its learning rate is now {times(gained)}"
+    return new, _decision(Action.RESCALE, control, new, finding, done, advice=_lr_advice(reading, new))
 
 
 def _of_schedule(control: Control, reading: Reading, starved: tuple[int, ...]) -> str:
