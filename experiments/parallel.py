@@ -38,10 +38,12 @@ def run_all(runs: Sequence[R], train: Callable[..., Any], out: Path, *, jobs: in
             train(run, out=out, **kwargs)
         return
     context = multiprocessing.get_context("spawn")
+    lock = context.RLock()  # one for all bars; tqdm's own cannot be handed to a process that is spawned
+    tqdm.set_lock(lock)
     slots = context.Queue()
     for slot in range(jobs):
         slots.put(slot)
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(slots, tqdm.get_lock())) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_begin, initargs=(slots, lock)) as pool:
         futures = [pool.submit(_in_slot, train, run, out=out, **kwargs) for run in todo]
         for future in tqdm(as_completed(futures), total=len(todo), desc="runs", position=jobs):
             future.result()

@@ -46,8 +46,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, default=Path("data/weights/resnet18_imagenet_body.pth"))
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--size", type=int, help="pixels a side; 128 for the real set, 40 for the embedded one")
+    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--size", type=int, help="pixels a side; 128 for the real set, 32 for the embedded one")
     parser.add_argument("--jobs", type=int, default=2, help="fits at a time, each on one core")
     parser.add_argument("--quick", action="store_true", help="640 clips, one seed, four epochs: under 3 minutes on two cores")
     parser.add_argument("--draw", action="store_true", help="draw what is there, run nothing")
@@ -64,7 +64,7 @@ def main() -> None:
         n_train = len(load(source, str(args.cache), sizes).train)
         shape = {
             "epochs": 4 if args.quick else args.epochs,
-            "size": args.size or (40 if source == "embedded" else CROP),
+            "size": args.size or (32 if source == "embedded" else CROP),
             "n_train": n_train,
         }
         seeds = [0] if args.quick else [int(s) for s in args.seeds.split(",")]

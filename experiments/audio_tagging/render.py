@@ -118,7 +118,8 @@ def _play(clips: Sequence[Clip], program: str, font: Path) -> NDArray[np.float32
         done = subprocess.run(
             [program, *options, "-F", str(sound), str(font), str(score)], capture_output=True, text=True, check=False
         )
-        if done.returncode or not sound.exists():
+        # What it cannot load it names on stderr, and plays with another font instead, returning 0.
+        if done.returncode or "fluidsynth: error" in done.stderr or not sound.exists():
             raise RuntimeError(f"fluidsynth failed with {done.returncode} on {font}: {done.stderr.strip()[-500:]}")
         mono = np.fromfile(sound, np.float32).reshape(-1, 2).mean(1)
     slot, length = RATE * _SLOT_MS // 1000, int(RATE * SECONDS)

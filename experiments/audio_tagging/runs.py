@@ -43,8 +43,8 @@ class Fit:
 
     method: str
     seed: int = 0
-    epochs: int = 10
-    size: int = 40  # pixels a side that a crop of 128 x 128 is averaged down to
+    epochs: int = 16
+    size: int = 32  # pixels a side that a crop of 128 x 128 is averaged down to
     n_train: int = 2816
 
     @property

@@ -5,6 +5,9 @@ Counted as it counted them, ``histc(40, 0, 10)``, and beside it what that leaves
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +30,14 @@ def counted(out: Tensor) -> tuple[Tensor, Tensor]:
     """``histc`` of a convolution's output, ``[40]``, and the columns that it does not show, ``[5]``."""
     a = out.detach().float().flatten()
     finite = torch.isfinite(a)
-    if not bool(finite.all()):
-        kept = a[finite]
-        a_finite = kept if len(kept) else torch.zeros(1)
-    else:
-        a_finite = a
+    kept = a[finite]
+    a_finite = kept if len(kept) else a.new_full((1,), -1.0)  # in no bin
     rest = torch.stack(
         [
             a_finite.mean(),
             a_finite.std(correction=0),
-            (a_finite < 0).sum() / len(a),
-            (a_finite > TOP).sum() / len(a),
+            (kept < 0).sum() / len(a),
+            (kept > TOP).sum() / len(a),
             (~finite).sum() / len(a),
         ]
     )
@@ -45,7 +45,7 @@ def counted(out: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class SeedProbe(Callback):
-    """Counts every training batch; :meth:`save` writes ``counts [steps, 5, 40]`` and ``rest [steps, 5, 5]``."""
+    """Counts every training batch while it is :meth:`hooked`; :meth:`save` writes what it has counted."""
 
     learn: Any  # fastai sets it while it fits
     order = -5
@@ -53,17 +53,19 @@ class SeedProbe(Callback):
     def __init__(self) -> None:
         self.counts: list[Tensor] = []
         self.rest: list[Tensor] = []
-
-    def before_fit(self) -> None:
         self._now: dict[int, tuple[Tensor, Tensor]] = {}
-        self._hooks = [m.register_forward_hook(self._hook(i)) for i, m in enumerate(probed(self.learn.model[0]))]
 
-    def _hook(self, i: int):
-        def keep(_: nn.Module, __: object, out: Tensor) -> None:
-            if self.learn.training:
-                self._now[i] = counted(out)
+    @contextmanager
+    def hooked(self, body: nn.Sequential) -> Iterator[None]:
+        """The hooks are on ``body`` for the length of a ``with`` block: fastai tells no callback of a fit that ends in Ctrl-C."""
+        with ExitStack() as stack:
+            for i, module in enumerate(probed(body)):
+                stack.callback(module.register_forward_hook(partial(self._keep, i)).remove)
+            yield
 
-        return keep
+    def _keep(self, i: int, _: nn.Module, __: object, out: Tensor) -> None:
+        if self.learn.training:
+            self._now[i] = counted(out)
 
     def after_batch(self) -> None:
         if self.learn.training and len(self._now) == len(LABELS):
@@ -71,16 +73,7 @@ class SeedProbe(Callback):
             self.rest.append(torch.stack([self._now[i][1] for i in range(len(LABELS))]))
         self._now = {}
 
-    def after_fit(self) -> None:
-        self._off()
-
-    def after_cancel_fit(self) -> None:
-        self._off()
-
-    def _off(self) -> None:
-        for hook in self._hooks:
-            hook.remove()
-
     def save(self, path: Path) -> None:
+        """Arrays ``counts [steps, 5, 40]`` and ``rest [steps, 5, 5]`` as a compressed npz file."""
         counts = torch.stack(self.counts).cpu().numpy().astype(np.float32)
         np.savez_compressed(path, counts=counts, rest=torch.stack(self.rest).cpu().numpy().astype(np.float32))

@@ -77,7 +77,8 @@ def train(run: Run, *, data: str, weights: str | None, out: Path, slot: int = 0)
     adapt = AdaptLR(act=run.method == "adaptlr", trace=folder / "trace.jsonl")
     begin = time.perf_counter()
     bar = tqdm(total=run.steps, desc=run.name, position=slot, leave=False, unit="step")
-    with warnings.catch_warnings(), learn.no_bar(), learn.no_logging(), bar:
+    model: Any = learn.model  # fastai's class has it at run time only
+    with warnings.catch_warnings(), learn.no_bar(), learn.no_logging(), bar, probe.hooked(model[0]):
         warnings.simplefilter("ignore")  # what adaptlr says is in the row
         set_seed(run.seed + 1)
         learn.fit(run.epochs, run.lr, cbs=[probe, adapt, StepBar(bar)])

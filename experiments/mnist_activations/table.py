@@ -59,11 +59,11 @@ def means(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     keys = ("n_train", "start", "lr", "wd", "method")
     return [
         {
-            **dict(zip(keys, k, strict=True)),
-            "seeds": len(v),
-            "mean_error": round(statistics.fmean(v), 4),
-            "min": min(v),
-            "max": max(v),
+            **dict(zip(keys, key, strict=True)),
+            "seeds": len(errors),
+            "mean_error": round(statistics.fmean(errors), 4),
+            "lowest": round(min(errors), 4),
+            "highest": round(max(errors), 4),
         }
-        for k, v in by.items()
+        for key, errors in by.items()
     ]
