@@ -6,15 +6,12 @@ import json
 import math
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import fastai
-import torch
-import torchvision
-
-import adaptlr
-from adaptlr.fastai import AdaptLR
+if TYPE_CHECKING:
+    from adaptlr.fastai import AdaptLR
 
 
 def finite(value: Any) -> float | None:
@@ -36,7 +33,7 @@ def told(adapt: AdaptLR) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Of the packages that a result depends on, and the commit if this is a checkout."""
-    out = {m.__name__: str(m.__version__) for m in (torch, torchvision, fastai, adaptlr)}
+    out = {name: version(name) for name in ("torch", "torchvision", "fastai", "adaptlr")}
     out["python"] = sys.version.split()[0]
     here = Path(__file__).parent
     done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=False)

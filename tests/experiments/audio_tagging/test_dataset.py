@@ -7,13 +7,14 @@ from pathlib import Path
 import librosa
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.io import wavfile
 
 from experiments.audio_tagging.dataset import fsdkaggle2019
 from experiments.audio_tagging.mel import log_mel
 
 
-def chirp(n: int) -> np.ndarray:
+def chirp(n: int) -> NDArray[np.float32]:
     tone = librosa.chirp(fmin=100, fmax=15_000, sr=44_100, length=n)
     return (0.5 * tone + 0.01 * np.random.default_rng(0).standard_normal(n)).astype(np.float32)
 
@@ -32,7 +33,7 @@ class TestLogMel:
     def test_it_is_stretched_over_all_bytes_however_loud(self) -> None:
         made = log_mel(chirp(60_000))
         assert (made.min(), made.max()) == (0, 255)
-        assert np.abs(made.astype(int) - log_mel(0.1 * chirp(60_000))).max() <= 1
+        assert np.abs(made.astype(int) - log_mel(np.float32(0.1) * chirp(60_000))).max() <= 1
 
 
 class TestFSDKaggle2019:

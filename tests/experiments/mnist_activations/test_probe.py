@@ -54,7 +54,8 @@ class Stop(Callback):
 def learner() -> Learner:
     x, y = torch.randn(16, 3, 32, 32), torch.randint(0, 2, (16,))
     loader = Batches(16, lambda index: (x[index], y[index]), changes=[], train=True, bs=8)
-    model = nn.Sequential(create_body(resnet18(weights=None), cut=-2), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 2))
+    body: Any = create_body(resnet18(weights=None), cut=-2)
+    model = nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, 2))
     return Learner(DataLoaders(loader, loader), model, loss_func=nn.CrossEntropyLoss())
 
 
