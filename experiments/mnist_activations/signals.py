@@ -30,11 +30,12 @@ def first_steps(trace: Trace, counts: NDArray[np.float32]) -> FirstSteps:
     """Of one run: its trace, and the seed's counts ``[steps, probes, bins]``."""
     readings = trace.readings
     start = readings[0].loss
+    lasting: NDArray[np.bool_] = np.any(_lasting(seed_near_zero(counts) >= NEAR_ZERO), axis=1)
     return FirstSteps(
         update_ratio=_first((r.step, any((g.update_ratio or 0.0) >= RATIO for g in r.groups)) for r in readings),
         loss=_first((r.step, not r.loss < LOSS * start) for r in readings),
         near_zero=_first((r.step, any(s.quiet_frac >= NEAR_ZERO for s in r.stages)) for r in readings),
-        seed_near_zero=_first(enumerate(_lasting(seed_near_zero(counts) >= NEAR_ZERO).any(axis=1).tolist())),
+        seed_near_zero=_first(enumerate(lasting.tolist())),
         finding=min((f.step for f in trace.findings if f.kind != "decay-dominated"), default=None),
     )
 
