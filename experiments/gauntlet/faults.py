@@ -86,7 +86,5 @@ class Poison(Fault):
         return self.factor if step == self.begins(steps) and not x.is_floating_point() else 1.0
 
 
-FAULTS: dict[str, Fault] = {
-    f.name: f
-    for f in (Fault(), Ramp(), Shift(), Poison(name="nan-batch", factor=math.nan), Poison(name="scaled-batch", factor=_POISON))
-}
+_ALL = (Fault(), Ramp(), Shift(), Poison(name="nan-batch", factor=math.nan), Poison(name="scaled-batch", factor=_POISON))
+FAULTS: dict[str, Fault] = {f.name: f for f in _ALL}

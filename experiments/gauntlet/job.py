@@ -67,6 +67,13 @@ class Job:
                     yield self.fault.inputs(self.data.x[index], step, self.steps), self.data.y[index]
                     step += 1
 
+    def final_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Shuffled batches of the world as it is when training ends."""
+        order = torch.Generator().manual_seed(self.cell.seed + 1)
+        while True:
+            index = torch.randperm(len(self.data.x), generator=order)[: self.task.batch]
+            yield self.fault.valid_inputs(self.data.x[index]), self.data.y[index]
+
     def loss(self, x: Tensor, y: Tensor, step: int) -> Tensor:
         loss = self.task.loss(self.model(x), y)
         factor = self.fault.loss_factor(x, step, self.steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -68,4 +69,4 @@ def split_groups(model: nn.Module, n: int) -> list[list[nn.Parameter]]:
     if len(owners) < n:
         raise ValueError(f"{type(model).__name__} has {len(owners)} modules with weights, too few for {n} groups")
     bounds = [round(i * len(owners) / n) for i in range(n + 1)]
-    return [[p for m in owners[a:b] for p in m.parameters(recurse=False)] for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [[p for m in owners[a:b] for p in m.parameters(recurse=False)] for a, b in itertools.pairwise(bounds)]

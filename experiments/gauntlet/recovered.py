@@ -100,7 +100,7 @@ def score(rows: Sequence[Row]) -> list[Scored]:
         plain = statistics.fmean(_share(r, oracle) for r in plain_rows)
         first = plain_rows[0]
         for method, runs in {**by_method, **own.get((column, fault), {})}.items():
-            runs = sorted(runs, key=lambda r: r["seed"])
+            ordered = sorted(runs, key=lambda r: r["seed"])
             out.append(
                 Scored(
                     column=column,
@@ -110,8 +110,8 @@ def score(rows: Sequence[Row]) -> list[Scored]:
                     lr=first["lr"],
                     fault=fault,
                     method=method,
-                    shares=tuple(_share(r, oracle) for r in runs),
-                    rows=tuple(runs),
+                    shares=tuple(_share(r, oracle) for r in ordered),
+                    rows=tuple(ordered),
                     best_lr=oracle.lr,
                     healthy=fault == "none" and plain >= HEALTHY,
                     plain=plain,
@@ -150,7 +150,6 @@ def _plain_errors(rows: Iterable[Row], best: Mapping[str, Oracle]) -> dict[str, 
 def _standard_error(runs: Sequence[Row], oracle: Oracle, spread: float) -> float:
     """Of the plain mean: from seed to seed, or from the size of the validation part, whichever is larger."""
     room = oracle.value - oracle.chance
-    sampling = (
-        statistics.fmean(r["metric_se"] for r in runs if r["error"] is None) if any(r["error"] is None for r in runs) else 0.0
-    )
-    return max(spread / math.sqrt(len(runs)), sampling / room if room > 0 else 0.0)
+    sampling = [r["metric_se"] for r in runs if r["error"] is None]
+    sampled = statistics.fmean(sampling) / room if sampling and room > 0 else 0.0
+    return max(spread / math.sqrt(len(runs)), sampled)

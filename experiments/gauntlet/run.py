@@ -51,12 +51,12 @@ def run_cell(cell: Cell, method: str, folder: str) -> Row:
 
 def _trained(cell: Cell, method: str, folder: str) -> Row:
     job = prepare(cell, folder)
+    begin, cpu = time.perf_counter(), time.process_time()
     runner: Plain = METHODS[method](job)
-    begin = time.perf_counter()
     try:
         losses = list(runner.losses(job.batches()))
-        train_seconds = time.perf_counter() - begin
         model = runner.trained()
+        train_seconds, cpu_seconds = time.perf_counter() - begin, time.process_time() - cpu
     finally:
         runner.close()
     value = job.metric(model)
@@ -71,6 +71,7 @@ def _trained(cell: Cell, method: str, folder: str) -> Row:
         "steps": job.steps,
         "fault_step": job.fault.begins(job.steps) if cell.fault != "none" else 0,
         "train_seconds": train_seconds,
+        "cpu_seconds": cpu_seconds,
         "last_loss": losses[-1] if math.isfinite(losses[-1]) else None,
         "final_lrs": list(runner.lrs),
         "findings": [dataclasses.asdict(e) for e in events.findings],

@@ -32,9 +32,10 @@ class Store:
             file.write(json.dumps(row) + "\n")
         self.rows[row["key"]] = row
 
-    def done(self, key: str) -> bool:
-        """Whether a run is there to be reused. One that crashed is tried again."""
-        return key in self.rows and self.rows[key]["error"] is None
+    def done(self, key: str, made_by: str) -> bool:
+        """Whether a run is there to be reused: made by the same code. One that crashed is tried again."""
+        row = self.rows.get(key)
+        return row is not None and row["error"] is None and row.get("made_by") == made_by
 
     def to_parquet(self, rows: list[Row]) -> Path:
         """These rows, one a run, as ``rows.parquet``."""

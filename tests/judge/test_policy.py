@@ -82,7 +82,12 @@ class TestRollBack:
     def test_a_group_of_norms_and_biases_goes_with_the_others_for_good(self) -> None:
         no_ratio = group(1, lr=1.0, ratio=None, frozen=True)
         control, _ = decide(
-            Settings(), Control(groups=(ONE, GroupControl())), (hot(),), reading(1, 1e6, group(lr=1.0), no_ratio), History(), (START,)
+            Settings(),
+            Control(groups=(ONE, GroupControl())),
+            (hot(),),
+            reading(1, 1e6, group(lr=1.0), no_ratio),
+            History(),
+            (START,),
         )
         assert control.groups[1].scale == control.groups[0].scale == pytest.approx(0.01 / 36)
         ramped = hold_all(control.groups, (4.0, 4.0))

@@ -34,11 +34,8 @@ class AdaptLR(Plain):
         self.controller.close()
         self.events.findings = [_of_finding(f) for f in self.controller.findings]
         self.events.decisions = [_of_decision(d) for d in self.controller.decisions]
-        large = (
-            r.step
-            for r in self.controller.trace.readings
-            if any(g.update_ratio is None or not g.update_ratio < LARGE for g in r.groups)
-        )
+        readings = self.controller.trace.readings
+        large = (r.step for r in readings if any(g.update_ratio is not None and not g.update_ratio < LARGE for g in r.groups))
         self.events.first_large_step = next(large, None)
         return self.job.model
 

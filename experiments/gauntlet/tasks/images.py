@@ -9,12 +9,12 @@ from sklearn.datasets import load_digits
 
 from experiments.fashion import images
 from experiments.gauntlet.tasks.record import Data, Task, split
-from experiments.nets import NETS, mlp, slim_resnet, vgg_like
+from experiments.nets import SmallViT, mlp, slim_resnet, vgg_like
 
 
 def _fashion(folder: str) -> Data:
     x, y, x_valid, y_valid = images(folder)
-    return Data(x=x, y=y, x_valid=x_valid[:2048], y_valid=y_valid[:2048])
+    return Data(x=x, y=y, x_valid=x_valid[:1536], y_valid=y_valid[:1536])
 
 
 def _digits(_: str) -> Data:
@@ -23,7 +23,18 @@ def _digits(_: str) -> Data:
     return split((x - 4.9) / 6.0, torch.tensor(raw.target), valid_frac=0.4)
 
 
-FASHION = Task(name="fashion", load=_fashion, nets=dict(NETS), steps=160, batch=64)
+FASHION = Task(
+    name="fashion",
+    load=_fashion,
+    nets={
+        "resnet": partial(slim_resnet, width=8),
+        "vgg": partial(vgg_like, width=8),
+        "mlp": partial(mlp, width=128),
+        "vit": partial(SmallViT, dim=48, depth=3),
+    },
+    steps=160,
+    batch=32,
+)
 DIGITS = Task(
     name="digits",
     load=_digits,
