@@ -14,10 +14,10 @@ from experiments.gauntlet.tiers import Run, Tier
 PLAIN_S = {
     "fashion/resnet": 4.6,
     "fashion/vgg": 3.1,
-    "fashion/vit": 3.5,
-    "fashion/mlp": 0.6,
+    "fashion/vit": 2.8,
+    "fashion/mlp": 0.5,
     "digits/resnet": 1.4,
-    "digits/vgg": 0.8,
+    "digits/vgg": 1.3,
     "digits/mlp": 0.15,
     "recall/lstm": 1.1,
     "recall/gru": 1.2,

@@ -56,10 +56,13 @@ def heat_map(cells: Sequence[Scored], methods: Sequence[str]) -> Figure:
     """One panel a method: columns by plans, colour is what was recovered; what breaks late stands at the right."""
     columns = sorted({c.column for c in cells})
     places = _places(cells)
-    figure = Figure(figsize=(1.5 + 0.33 * len(places) * len(methods), 2.2 + 0.24 * len(columns)), layout="constrained")
-    axes = figure.subplots(1, len(methods), squeeze=False, sharey=True)[0]
+    wide = min(3, len(methods))
+    deep = math.ceil(len(methods) / wide)
+    size = (2.0 + 0.26 * len(places) * wide, deep * (1.4 + 0.2 * len(columns)))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(deep, wide, squeeze=False, sharey=True, sharex=True)
     image = None
-    for ax, method in zip(axes, methods, strict=True):
+    for ax, method in zip(axes.flat, methods, strict=False):
         values = np.full((len(columns), len(places)), np.nan)
         for c in cells:
             if c.method == method:
@@ -68,8 +71,10 @@ def heat_map(cells: Sequence[Scored], methods: Sequence[str]) -> Figure:
         ax.set_xticks(range(len(places)), places, rotation=90, fontsize="x-small")
         ax.set_yticks(range(len(columns)), columns, fontsize="x-small")
         ax.set_title(method)
+    for ax in axes.flat[len(methods) :]:
+        ax.set_visible(False)
     if image is not None:
-        figure.colorbar(image, ax=list(axes), shrink=0.6, label="recovered")
+        figure.colorbar(image, ax=axes, shrink=0.6, label="recovered")
     return figure
 
 

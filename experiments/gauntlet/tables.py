@@ -26,7 +26,8 @@ def markdown(summary: Mapping[str, Any], cells: Sequence[Scored]) -> str:
     """The whole page: methods over all columns, both halves, late breaks, and column by column."""
     parts = ["# The gauntlet", "", f"`{summary['command']}`", "", "## All columns", "", method_table(summary["methods"])]
     for half in ("tuned", "held-out"):
-        parts += ["", f"## {half.capitalize()} half", "", method_table(summary["halves"][half])]
+        if summary["halves"][half]:
+            parts += ["", f"## {half.capitalize()} half of the columns", "", method_table(summary["halves"][half])]
     if any(m["late_breaks"] for m in summary["methods"].values()):
         parts += ["", "## Late breaks", "", late_table(summary["methods"])]
     parts += ["", "## Column by column: mean recovered, and the worst cell", "", column_table(cells)]

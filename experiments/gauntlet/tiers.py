@@ -54,7 +54,8 @@ def other_runs(
     return out
 
 
-_SMOKE = ("digits/mlp/sgd/flat", "digits/mlp/adam/one-cycle", "cancer/mlp/adamw/flat", "topics/bag/rmsprop/cosine")
+#: Two columns of each half.
+_SMOKE = ("digits/mlp/adam/one-cycle", "digits/mlp/adamw/flat", "cancer/mlp/sgd/cosine", "topics/bag/rmsprop/cosine")
 
 #: Every task and net, every optimizer with every schedule, spread so that no two of them always come together.
 _STANDARD = (

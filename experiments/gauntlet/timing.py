@@ -9,19 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean, median
-from typing import Any
-
-import torch
 
 from experiments.gauntlet.cells import Cell, Column, uniform
 from experiments.gauntlet.job import prepare
 from experiments.gauntlet.methods import METHODS
-from experiments.gauntlet.run import Row
+from experiments.gauntlet.run import Row, one_thread
 
 
 def wall_over_plain(column: str, lr: float, folder: str, *, method: str = "adaptlr", repeats: int = 3) -> Row:
     """The method's time over plain's in a run at ``lr``, and both in seconds."""
-    torch.set_num_threads(1)
+    one_thread()
     cell = Cell(column=Column.parse(column), plan=uniform(lr), seed=0)
     best: dict[str, list[float]] = {}
     for _ in range(repeats):
@@ -61,12 +58,11 @@ def walls(rows: Sequence[Row], timings: Sequence[Row]) -> dict[str, float]:
         if r["error"] is None and r["fault"] == "none":
             seconds.setdefault(r["method"], {}).setdefault(r["column"], []).append(r["cpu_seconds"])
     plain = {column: median(s) for column, s in seconds.get("plain", {}).items()}
-    out = {m: _over(by_column, plain) for m, by_column in seconds.items()}
+    out = {m: _over(by_column, plain) for m, by_column in seconds.items() if any(plain.get(c) for c in by_column)}
     for method in {t["method"] for t in timings}:
         out[method] = fmean(t["ratio"] for t in timings if t["method"] == method)
     return out
 
 
-def _over(by_column: Mapping[str, Sequence[float]], plain: Mapping[str, float]) -> Any:
-    ratios = [median(s) / plain[c] for c, s in by_column.items() if plain.get(c)]
-    return fmean(ratios) if ratios else None
+def _over(by_column: Mapping[str, Sequence[float]], plain: Mapping[str, float]) -> float:
+    return fmean(median(s) / plain[c] for c, s in by_column.items() if plain.get(c))
