@@ -37,14 +37,14 @@ def slim_resnet(channels: int = 1, classes: int = 10, width: int = 16) -> nn.Mod
     return nn.Sequential(stem, *blocks, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], classes)))
 
 
-def vgg_like(channels: int = 1, classes: int = 10, width: int = 16) -> nn.Module:
-    """Convolutions and ReLU with no normalisation at all, for images of 28x28, initialised as He et al. (2015) have it."""
+def vgg_like(channels: int = 1, classes: int = 10, width: int = 16, size: int = 28) -> nn.Module:
+    """Convolutions and ReLU with no normalisation at all, for square images, initialised as He et al. (2015) have it."""
     layers: list[nn.Module] = []
     c = channels
     for w in (width, 2 * width, 4 * width):
         layers += [nn.Conv2d(c, w, 3, 1, 1), nn.ReLU(), nn.Conv2d(w, w, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(2)]
         c = w
-    net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(c * 9, 128), nn.ReLU(), nn.Linear(128, classes))
+    net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(c * (size // 8) ** 2, 128), nn.ReLU(), nn.Linear(128, classes))
     for m in net:
         if isinstance(m, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_normal_(m.weight, nonlinearity="relu")
@@ -61,11 +61,12 @@ def mlp(
     return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(width, classes))
 
 
-class _Attention(nn.Module):
-    """A pre-norm transformer block with GELU."""
+class Attention(nn.Module):
+    """A pre-norm transformer block with GELU; if causal, a position sees none after it."""
 
-    def __init__(self, dim: int, heads: int) -> None:
+    def __init__(self, dim: int, heads: int, *, causal: bool = False) -> None:
         super().__init__()
+        self.causal = causal
         self.heads = heads
         self.norm1 = nn.LayerNorm(dim)
         self.qkv = nn.Linear(dim, 3 * dim)
@@ -76,7 +77,7 @@ class _Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         b, n, d = x.shape
         q, k, v = self.qkv(self.norm1(x)).view(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        h = nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, n, d)
+        h = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=self.causal).transpose(1, 2).reshape(b, n, d)
         x = x + self.proj(h)
         return x + self.mlp(self.norm2(x))
 
@@ -88,7 +89,7 @@ class SmallViT(nn.Module):
         super().__init__()
         self.patch = nn.Conv2d(channels, dim, 7, 7)
         self.pos = nn.Parameter(torch.randn(1, 16, dim) * 0.02)
-        self.blocks = nn.Sequential(*[_Attention(dim, heads) for _ in range(depth)])
+        self.blocks = nn.Sequential(*[Attention(dim, heads) for _ in range(depth)])
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Linear(dim, classes)
 

@@ -1,0 +1,91 @@
+"""The results as Markdown."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from experiments.gauntlet.recovered import Scored
+
+_COLUMNS = (
+    ("mean", "mean"),
+    ("p5", "p5"),
+    ("worst", "worst"),
+    ("worst_seed", "worst seed"),
+    ("detection", "detection"),
+    ("diagnosis", "diagnosis"),
+    ("false_positive_rate", "false positives"),
+    ("harm_rate", "harm"),
+    ("steps_to_first_right_decision", "steps to right"),
+    ("wall_over_plain", "wall / plain"),
+)
+
+
+def markdown(summary: Mapping[str, Any], cells: Sequence[Scored]) -> str:
+    """The whole page: methods over all columns, both halves, late breaks, and column by column."""
+    parts = ["# The gauntlet", "", f"`{summary['command']}`", "", "## All columns", "", method_table(summary["methods"])]
+    for half in ("tuned", "held-out"):
+        if summary["halves"][half]:
+            parts += ["", f"## {half.capitalize()} half of the columns", "", method_table(summary["halves"][half])]
+    if any(m["late_breaks"] for m in summary["methods"].values()):
+        parts += ["", "## Late breaks", "", late_table(summary["methods"])]
+    parts += ["", "## Column by column: mean recovered, and the worst cell", "", column_table(cells)]
+    parts += ["", "## adaptlr's worst cells and what it cost healthy ones", "", worst_table(cells, "adaptlr")]
+    return "\n".join(parts) + "\n"
+
+
+def method_table(methods: Mapping[str, Mapping[str, Any]]) -> str:
+    head = ["method", *(title for _, title in _COLUMNS), "cells", "errors"]
+    ranked = sorted(methods.items(), key=lambda kv: -(kv[1]["mean"] or 0.0))
+    return _table(head, [[m, *(_cell(v[key]) for key, _ in _COLUMNS), v["cells"], v["errors"]] for m, v in ranked])
+
+
+def late_table(methods: Mapping[str, Mapping[str, Any]]) -> str:
+    with_late = {m: v["late_breaks"] for m, v in methods.items() if v["late_breaks"]}
+    faults = sorted({f for v in with_late.values() for f in v if f not in ("mean", "worst")})
+    head = ["method", "mean", "worst", *faults]
+    rows = [
+        [m, _cell(v["mean"]), _cell(v["worst"]), *(f"{v[f]['mean']:.3f} ({v[f]['worst']:.3f})" if f in v else "" for f in faults)]
+        for m, v in with_late.items()
+    ]
+    return _table(head, rows)
+
+
+def column_table(cells: Iterable[Scored]) -> str:
+    """Mean (worst) of each method in each column; the best mean is bold."""
+    by: dict[str, dict[str, list[float]]] = {}
+    for c in cells:
+        if c.fault == "none":
+            by.setdefault(c.column, {}).setdefault(c.method, []).append(c.recovered)
+    methods = list(dict.fromkeys(m for v in by.values() for m in v))
+    rows = []
+    for column, v in sorted(by.items()):
+        means = {m: statistics.fmean(s) for m, s in v.items()}
+        best = max(means.values())
+        row = [column]
+        for m in methods:
+            text = f"{means[m]:.3f} ({min(v[m]):.2f})" if m in means else ""
+            row.append(f"**{text}**" if text and means[m] == best else text)
+        rows.append(row)
+    return _table(["column", *methods], rows)
+
+
+def worst_table(cells: Iterable[Scored], method: str, n: int = 25) -> str:
+    """The cells in which the method recovered least, and what it decided there."""
+    mine = sorted((c for c in cells if c.method == method), key=lambda c: c.recovered)[:n]
+    rows = []
+    for c in mine:
+        decisions = [d for r in c.rows for d in r.get("decisions") or ()]
+        said = "; ".join(f"{d['step']}: {'/'.join(d['kinds'])}" for d in decisions[:4]) or "nothing"
+        rows.append([c.column, c.plan, c.fault, f"{c.plain:.3f}", f"{c.recovered:.3f}", f"{min(c.shares):.3f}", said])
+    return _table(["column", "plan", "break", "plain", method, "worst seed", "decided (step: why)"], rows)
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(str(x) for x in row) + " |" for row in rows])

@@ -1,0 +1,122 @@
+"""How much is run: which columns, late breaks, methods and seeds."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from experiments.gauntlet.cells import GRID, OWN, REVERSED, SLICE, Cell, Column, edge, hot_group, uniform
+from experiments.gauntlet.methods import METHODS
+from experiments.gauntlet.optimizers import OPTIMIZERS
+from experiments.gauntlet.schedules import SCHEDULES
+from experiments.gauntlet.tasks import TASKS
+
+LATE = ("ramp", "shift", "nan-batch", "scaled-batch")
+_ALL_METHODS = tuple(m for m in METHODS if m != "watch")
+Run = tuple[Cell, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tier:
+    """A size of the gauntlet."""
+
+    name: str
+    columns: tuple[str, ...]
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    edges: tuple[float, ...] = (2.0, 5.0)  # factors on a column's best learning rate
+    late: tuple[str, ...] = LATE
+    late_columns: tuple[str, ...] | None = None  # where runs are broken late; None: in all
+    timing_columns: tuple[str, ...] = ()  # where adaptlr's cost is measured step by step
+
+
+def first_runs(columns: Sequence[str], seeds: Sequence[int]) -> list[Run]:
+    """The plain grid, from which each column's oracle and best learning rate are taken."""
+    return [(Cell(column=Column.parse(c), plan=uniform(lr), seed=s), "plain") for c in columns for lr in GRID for s in seeds]
+
+
+def other_runs(
+    tier: Tier, columns: Sequence[str], seeds: Sequence[int], methods: Sequence[str], best: Mapping[str, float]
+) -> list[Run]:
+    """Everything else, given each column's best learning rate. Plain is always among it: each cell is judged against it."""
+    grid = [uniform(lr) for lr in GRID]
+    out: list[Run] = []
+    for name in columns:
+        column, lr = Column.parse(name), best[name]
+        extra = [SLICE, REVERSED, hot_group(lr), *(edge(lr, f) for f in tier.edges)]
+        late = tier.late if tier.late_columns is None or name in tier.late_columns else ()
+        for method, seed in itertools.product(dict.fromkeys(("plain", *methods)), seeds):
+            own = METHODS[method].own_lr
+            plans = [OWN] if own else extra if method == "plain" else [*grid, *extra]
+            out += [(Cell(column=column, plan=p, seed=seed), method) for p in plans]
+            out += [(Cell(column=column, plan=OWN if own else uniform(lr), seed=seed, fault=f), method) for f in late]
+    return out
+
+
+#: Two columns of each half.
+_SMOKE = ("digits/mlp/adam/one-cycle", "digits/mlp/adamw/flat", "cancer/mlp/sgd/cosine", "topics/bag/rmsprop/cosine")
+
+#: Every task and net, every optimizer with every schedule, spread so that no two of them always come together.
+_STANDARD = (
+    "fashion/resnet/adam/one-cycle",
+    "fashion/resnet/sgd/flat",
+    "fashion/vgg/adam/flat",
+    "fashion/vgg/sgd/one-cycle",
+    "fashion/vit/adamw/cosine",
+    "fashion/mlp/rmsprop/one-cycle",
+    "fashion/mlp/sgd/cosine",
+    "digits/resnet/rmsprop/cosine",
+    "digits/vgg/adamw/one-cycle",
+    "digits/mlp/adam/cosine",
+    "digits/mlp/sgd/flat",
+    "recall/lstm/rmsprop/flat",
+    "recall/gru/adam/cosine",
+    "markov/transformer/adamw/one-cycle",
+    "topics/bag/adam/one-cycle",
+    "topics/bag/adamw/flat",
+    "cancer/mlp/sgd/one-cycle",
+    "cancer/mlp-bn/adamw/flat",
+    "wine/mlp/rmsprop/cosine",
+    "diabetes/mlp/adam/flat",
+)
+_STANDARD_LATE = (
+    "fashion/mlp/sgd/cosine",
+    "fashion/vgg/adam/flat",
+    "digits/mlp/adam/cosine",
+    "digits/resnet/rmsprop/cosine",
+    "recall/gru/adam/cosine",
+    "topics/bag/adamw/flat",
+    "cancer/mlp-bn/adamw/flat",
+)
+_TIMED = ("fashion/resnet/sgd/flat", "fashion/mlp/sgd/cosine", "markov/transformer/adamw/one-cycle")
+
+
+def _every_column() -> tuple[str, ...]:
+    nets = [f"{t.name}/{net}" for t in TASKS.values() for net in t.nets]
+    return tuple(f"{net}/{o}/{s}" for net, o, s in itertools.product(nets, OPTIMIZERS, SCHEDULES))
+
+
+TIERS: dict[str, Tier] = {
+    t.name: t
+    for t in (
+        Tier(
+            name="smoke",
+            columns=_SMOKE,
+            methods=("plain", "adaptlr"),
+            seeds=(0, 1),
+            late=("ramp", "nan-batch"),
+            late_columns=("digits/mlp/adam/one-cycle",),
+            timing_columns=("digits/mlp/adam/one-cycle",),
+        ),
+        Tier(
+            name="standard",
+            columns=_STANDARD,
+            methods=_ALL_METHODS,
+            seeds=(0, 1),
+            late_columns=_STANDARD_LATE,
+            timing_columns=_TIMED,
+        ),
+        Tier(name="full", columns=_every_column(), methods=_ALL_METHODS, seeds=(0, 1, 2), timing_columns=_TIMED),
+    )
+}
