@@ -13,10 +13,14 @@ import torch
 from torch import nn
 
 from adaptlr import Action, Reading
-from tests.contract import plain, with_fastai
+from tests.contract import plain, with_fastai, with_lightning
 from tests.contract.case import BATCHES, Case, Loop, Run
 
-LOOPS: dict[str, Loop] = {"plain": cache(plain.run), "fastai": cache(with_fastai.run)}  # a run is made once, and only read here
+LOOPS: dict[str, Loop] = {  # a run is made once, and only read here
+    "plain": cache(plain.run),
+    "fastai": cache(with_fastai.run),
+    "lightning": cache(with_lightning.run),
+}
 
 HEALTHY = Case()
 SCHEDULED = Case(decay=0.95)
