@@ -13,7 +13,7 @@ from torch import Tensor, nn
 try:
     import lightning.pytorch as pl
 except ModuleNotFoundError as error:
-    if error.name != "lightning":
+    if (error.name or "").partition(".")[0] != "lightning":
         raise
     raise ModuleNotFoundError("adaptlr.lightning needs Lightning: pip install 'lightning>=2'", name="lightning") from error
 
