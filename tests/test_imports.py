@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "adaptlr"
-HEAVY = ("fastai", "matplotlib", "pandas", "sklearn", "torchvision", "lightning", "transformers", "IPython")
+HEAVY = ("fastai", "matplotlib", "pandas", "sklearn", "torchvision", "lightning", "transformers", "accelerate", "IPython")
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -127,7 +127,8 @@ class TestLayers:
     def test_what_shows_reads_traces_alone(self, place: str) -> None:
         """Neither the controller nor an adapter, nor torch: a trace is read on a laptop."""
         found = {str(p.relative_to(ROOT)): imports_of(p) for p in files_of(place)}
-        forbidden = ("torch", "fastai", "adaptlr.controller", "adaptlr.measure", "adaptlr.act", "adaptlr.judge", "adaptlr.fastai")
+        adapters = ("adaptlr.fastai", "adaptlr.fits", "adaptlr.lightning", "adaptlr.transformers")
+        forbidden = ("torch", "fastai", "adaptlr.controller", "adaptlr.measure", "adaptlr.act", "adaptlr.judge", *adapters)
         assert found
         assert {p: bad for p, names in found.items() if (bad := {n for n in names if within(n, *forbidden)})} == {}
 
@@ -168,6 +169,7 @@ class TestLayers:
 def test_every_folder_has_a_rule_or_is_an_outer_layer() -> None:
     """A new folder has to say where it belongs."""
     places = {p.relative_to(PACKAGE).parts[0] for p in FILES}
-    outer = {"__init__.py", "__main__.py", "cli.py", "demo", "fastai", "show"}
+    adapters = {"fastai", "fits.py", "lightning.py", "standin.py", "transformers.py"}
+    outer = {"__init__.py", "__main__.py", "cli.py", "demo", "show"} | adapters
     assert places == set(RULES) | outer
     assert importlib.util.find_spec("adaptlr") is not None

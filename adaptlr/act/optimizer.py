@@ -82,7 +82,7 @@ class TorchOptimizer:
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device | None = None) -> None:
-        self.optimizer = optimizer
+        self.optimizer = _steps_itself(optimizer)
         self._device = device
 
     def params(self) -> list[list[nn.Parameter]]:
@@ -157,3 +157,13 @@ class TorchOptimizer:
             fresh = put_back(saved, current)
             current.clear()
             current.update(fresh)
+
+
+def _steps_itself(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Out of wrappers that are optimizers by class alone and have no hooks, as Accelerate's, whose step is at times none."""
+    while "_optimizer_step_pre_hooks" not in vars(optimizer):
+        inner = getattr(optimizer, "optimizer", None)
+        if not isinstance(inner, torch.optim.Optimizer):
+            break
+        optimizer = inner
+    return optimizer

@@ -18,11 +18,11 @@ from fastprogress.fastprogress import ConsoleProgressBar, printing
 
 from adaptlr.controller import AdaptLRWarning, Controller, Sampling, sentence
 from adaptlr.fastai.optimizer import port_of
-from adaptlr.fastai.standin import StandIn
 from adaptlr.judge.control import Settings
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.measure.stages import Stages
 from adaptlr.records import Decision, Finding
+from adaptlr.standin import StandIn
 from adaptlr.trace import Trace
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from fastcore.foundation import L
 from torch import Tensor, nn
 
 from adaptlr.act.optimizer import OptimizerPort, TorchOptimizer, copy_tensors, put_back
-from adaptlr.fastai.standin import StandIn
+from adaptlr.standin import StandIn
 
 
 def port_of(optimizer: Any, device: torch.device | None = None) -> OptimizerPort:

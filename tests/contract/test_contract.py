@@ -13,10 +13,16 @@ import torch
 from torch import nn
 
 from adaptlr import Action, Reading
-from tests.contract import plain, with_fastai
+from tests.contract import plain, with_accelerate, with_fastai, with_lightning, with_transformers
 from tests.contract.case import BATCHES, Case, Loop, Run
 
-LOOPS: dict[str, Loop] = {"plain": cache(plain.run), "fastai": cache(with_fastai.run)}  # a run is made once, and only read here
+LOOPS: dict[str, Loop] = {  # a run is made once, and only read here
+    "plain": cache(plain.run),
+    "fastai": cache(with_fastai.run),
+    "lightning": cache(with_lightning.run),
+    "transformers": cache(with_transformers.run),
+    "accelerate": cache(with_accelerate.run),
+}
 
 HEALTHY = Case()
 SCHEDULED = Case(decay=0.95)

@@ -1,4 +1,4 @@
-"""Stand in front of one object's method for a while: fastai's optimizers have no step hooks, and its Learner no ``finally``."""
+"""Stand in front of one object's method for a while: where a framework has no hook, no event after an error, or no loss."""
 
 from __future__ import annotations
 

@@ -1,0 +1,152 @@
+"""The fits that a callback has watched: what every adapter offers beside its framework's events."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from adaptlr.act.snapshot import Stateful
+from adaptlr.controller import AdaptLRWarning, Controller, Sampling, sentence
+from adaptlr.judge.control import Settings
+from adaptlr.judge.thresholds import Thresholds
+from adaptlr.measure.stages import Stages
+from adaptlr.records import Decision, Finding
+from adaptlr.trace import Trace
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Fits:
+    """One controller a fit, and the records of each, readable when it is over. An adapter begins and ends them.
+
+    Args:
+        act: False watches and warns, and touches nothing.
+        stages: names or modules to observe, or a mapping of label to either; None finds them by rule.
+        trace: a path for the JSON Lines trace, numbered where there is a file already (later fits); None keeps traces in memory.
+        thresholds, settings, sampling: what counts as wrong, what may be done, how much is measured.
+        snapshot_device: where snapshots are kept; None keeps them beside the model.
+    """
+
+    _frameworks: tuple[str, ...] = ()  # packages between the user's call and ours: warnings name the line before them
+
+    def __init__(
+        self,
+        *,
+        act: bool = True,
+        stages: Stages | None = None,
+        trace: str | os.PathLike[str] | None = None,
+        thresholds: Thresholds | None = None,
+        settings: Settings | None = None,
+        sampling: Sampling | None = None,
+        snapshot_device: torch.device | str | None = None,
+    ) -> None:
+        self._trace_path = None if trace is None else Path(trace)
+        self._options: dict[str, Any] = {
+            "act": act,
+            "stages": stages,
+            "thresholds": thresholds,
+            "settings": settings,
+            "sampling": sampling,
+            "snapshot_device": snapshot_device,
+        }
+        self.runs: list[Trace] = []
+        self._controller: Controller | None = None  # of the fit that is under way
+        self._scales: tuple[float, ...] = ()  # of the newest fit, when it was over
+        self._suggested: tuple[float, ...] = ()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy or a pickle keeps the records, and watches nothing."""
+        return {**self.__dict__, "_controller": None}
+
+    # ------------------------------------------------------------------ what a user reads
+
+    @property
+    def trace(self) -> Trace:
+        """All records of the newest fit. ``runs`` holds those of every fit, oldest first."""
+        if not self.runs:
+            raise RuntimeError("nothing has been recorded yet: fit with this callback first")
+        return self.runs[-1]
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What was found wrong in the newest fit, each event once."""
+        return self.runs[-1].findings if self.runs else []
+
+    @property
+    def decisions(self) -> list[Decision]:
+        """What was done in the newest fit."""
+        return self.runs[-1].decisions if self.runs else []
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """Each parameter group's multiplier on its scheduled learning rate, now or at the newest fit's end; 1 is untouched."""
+        return self._scales if self._controller is None else self._controller.scales
+
+    @property
+    def suggested_lrs(self) -> tuple[float, ...]:
+        """What to write next time: each group's largest effective lr since the last decision, in the newest fit."""
+        return self._suggested if self._controller is None else self._controller.suggested_lrs
+
+    def plot(self, **kwargs: Any) -> Figure:
+        """The newest fit in one picture; arguments as in :func:`adaptlr.show.plot.plot`."""
+        from adaptlr.show.plot import plot  # noqa: PLC0415  (matplotlib loads only when asked for)
+
+        return plot(self.trace, **kwargs)
+
+    # ------------------------------------------------------------------ the length of a fit
+
+    def _begin(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, *, scaler: Stateful | None = None) -> None:
+        self._end()  # of a fit that broke where its framework tells nobody
+        controller = Controller(
+            model,
+            optimizer,
+            scaler=scaler,
+            trace=None if self._trace_path is None else _free(self._trace_path),
+            peak_lrs=_peak_lrs(optimizer),
+            announce=self._say,
+            **self._options,
+        )
+        self.runs.append(controller.trace)
+        self._controller = controller.__enter__()
+
+    def _end(self) -> None:
+        if self._controller is not None:
+            self._controller.close()
+            self._scales = self._controller.scales
+            self._suggested = self._controller.suggested_lrs
+            self._controller = None  # it holds the model and the optimizer; the records do not
+
+    def _say(self, record: Finding | Decision) -> None:
+        from tqdm import tqdm  # noqa: PLC0415  (what draws the bars of these frameworks)
+
+        file, number, module = _caller_outside("adaptlr", "contextlib", "torch", *self._frameworks)
+        with tqdm.external_write_mode(file=sys.stderr):  # half-drawn bars make room, and are drawn again below
+            warnings.warn_explicit(sentence(record), AdaptLRWarning, file, number, module)
+
+
+def _peak_lrs(optimizer: torch.optim.Optimizer) -> Sequence[float]:
+    """The largest learning rate that the schedule gives each group, as torch's schedulers note it: ``max_lr`` is OneCycleLR's;
+    a warm-up begins below ``initial_lr`` and ends there."""
+    return [float(group.get("max_lr", group.get("initial_lr", group["lr"]))) for group in optimizer.param_groups]
+
+
+def _caller_outside(*packages: str) -> tuple[str, int, str]:
+    """File, line and module of the nearest caller that is in none of these packages: where fit was called."""
+    frame = sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in packages:
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno, frame.f_globals.get("__name__", "")
+
+
+def _free(path: Path) -> Path:
+    """``run.jsonl``, or else the first of ``run-2.jsonl``, ``run-3.jsonl``, ... that does not exist."""
+    numbered = (path.with_stem(f"{path.stem}-{n}") for n in itertools.count(2))
+    return next(p for p in itertools.chain([path], numbered) if not p.exists())

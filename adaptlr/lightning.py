@@ -1,0 +1,154 @@
+"""adaptlr in a Lightning Trainer: ``Trainer(callbacks=[AdaptLR()])``. It translates events, and decides nothing."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+try:
+    import lightning.pytorch as pl
+except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] != "lightning":
+        raise
+    raise ModuleNotFoundError("adaptlr.lightning needs Lightning: pip install 'lightning>=2'", name="lightning") from error
+
+from adaptlr.controller import Sampling
+from adaptlr.fits import Fits
+from adaptlr.judge.control import Settings
+from adaptlr.judge.thresholds import Thresholds
+from adaptlr.measure.stages import Stages
+
+__all__ = ["AdaptLR"]
+
+
+class AdaptLR(Fits, pl.Callback):
+    """Watches a LightningModule train, says when a learning rate is wrong, and puts it right.
+
+    Every ``trainer.fit`` is watched from its beginning by a new Controller; validation, testing and the Tuner are left alone. While
+    no decision fires, training is bit-identical to training without it; schedulers and LearningRateMonitor see what they wrote.
+
+    A module with several optimizers (manual optimization) takes one callback for each, which names its optimizer, the submodule
+    that this trains, and its loss in what ``training_step`` returns::
+
+        callbacks=[
+            AdaptLR(optimizer=0, model="generator", loss="g_loss"),
+            AdaptLR(optimizer=1, model="critic", loss="c_loss"),
+        ]
+
+    Args:
+        optimizer: index in what ``configure_optimizers`` returns; None is the only one.
+        model: name of the submodule to watch, as in ``named_modules``; None is the whole LightningModule. A rollback restores this
+            submodule and what else the optimizer holds.
+        loss: key of the loss where ``training_step`` returns a mapping.
+        act: False watches and warns, and touches nothing.
+        stages: names or modules to observe, or a mapping of label to either; None finds them by rule.
+        trace: a path for the JSON Lines trace, numbered where there is a file already (later fits); None keeps traces in memory.
+        thresholds, settings, sampling: what counts as wrong, what may be done, how much is measured.
+        snapshot_device: where snapshots are kept; None keeps them beside the model.
+
+    What it says comes as :class:`~adaptlr.controller.AdaptLRWarning`, at the line that called fit.
+
+    Raises (when training begins):
+        ValueError: there are several optimizers and none was named, ``model`` is no submodule, no stage was found, or the optimizer
+            holds none of the model's parameters.
+    """
+
+    _frameworks = ("lightning", "lightning_fabric", "lightning_utilities", "pytorch_lightning")
+
+    def __init__(
+        self,
+        *,
+        optimizer: int | None = None,
+        model: str | None = None,
+        loss: str = "loss",
+        act: bool = True,
+        stages: Stages | None = None,
+        trace: str | os.PathLike[str] | None = None,
+        thresholds: Thresholds | None = None,
+        settings: Settings | None = None,
+        sampling: Sampling | None = None,
+        snapshot_device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__(
+            act=act,
+            stages=stages,
+            trace=trace,
+            thresholds=thresholds,
+            settings=settings,
+            sampling=sampling,
+            snapshot_device=snapshot_device,
+        )
+        self._optimizer, self._model, self._loss = optimizer, model, loss
+
+    @property
+    def state_key(self) -> str:
+        """Apart for each optimizer: Lightning refuses two callbacks with one key."""
+        return self._generate_state_key(optimizer=self._optimizer)
+
+    # ------------------------------------------------------------------ events
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Here rather than in on_fit_start: a checkpoint's optimizer state is in place, and the sanity check is over.
+        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        self._begin(self._model_of(pl_module), self._optimizer_of(trainer), scaler=scaler)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        loss = self._loss_of(trainer, pl_module, outputs)
+        if self._controller is None or loss is None:
+            return
+        n = trainer.num_training_batches
+        self._controller.step(loss, epoch=trainer.current_epoch + (batch_idx + 1) / n if math.isfinite(n) else None)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._end()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._end()
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._end()  # the one event of a fit that the Tuner ends
+
+    # ------------------------------------------------------------------ what the controller asks for
+
+    def _optimizer_of(self, trainer: pl.Trainer) -> torch.optim.Optimizer:
+        optimizers = trainer.optimizers
+        if self._optimizer is None and len(optimizers) != 1:
+            raise ValueError(
+                f"the module has {len(optimizers)} optimizers: give each a callback, AdaptLR(optimizer=0, model='generator', "
+                f"loss='g_loss'), with the submodule that it trains and its loss in what training_step returns"
+            )
+        index = self._optimizer or 0
+        if not 0 <= index < len(optimizers):
+            raise ValueError(f"optimizer={index}, but the module has {len(optimizers)}: give an index below that")
+        chosen: Any = optimizers[index]
+        return chosen if isinstance(chosen, torch.optim.Optimizer) else chosen.optimizer  # out of a LightningOptimizer
+
+    def _model_of(self, module: pl.LightningModule) -> nn.Module:
+        if self._model is None:
+            return module
+        found = dict(module.named_modules()).get(self._model)
+        if found is None:
+            children = ", ".join(name for name, _ in module.named_children())
+            raise ValueError(f"model={self._model!r} is no submodule of {type(module).__name__}, which has {children}")
+        return found
+
+    def _loss_of(self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any) -> Tensor | float | None:
+        """This batch's loss; None where the batch was skipped."""
+        known = isinstance(outputs, Mapping) and self._loss in outputs
+        if not module.automatic_optimization and not known:
+            raise ValueError(
+                f"training_step returned no {self._loss!r}: under manual optimization, return the loss, or a mapping with it "
+                f"(None for a batch that does not train this optimizer)"
+            )
+        if not known or outputs[self._loss] is None:
+            return None
+        # Lightning divides the loss for accumulated gradients, but hands on other entries as they are.
+        share = trainer.accumulate_grad_batches if module.automatic_optimization and self._loss == "loss" else 1
+        return outputs[self._loss] if share == 1 else outputs[self._loss] * share

@@ -1,0 +1,113 @@
+"""adaptlr in a Hugging Face Trainer: ``Trainer(..., callbacks=[AdaptLR()])``. It translates events, and decides nothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+try:
+    from transformers import Trainer, TrainerCallback
+except ModuleNotFoundError as error:
+    if error.name != "transformers":
+        raise
+    raise ModuleNotFoundError(
+        "adaptlr.transformers needs transformers and accelerate: pip install 'transformers[torch]>=5'", name="transformers"
+    ) from error
+
+from adaptlr.fits import Fits
+from adaptlr.standin import StandIn
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from transformers import TrainerControl, TrainerState, TrainingArguments
+
+__all__ = ["AdaptLR"]
+
+
+class AdaptLR(Fits, TrainerCallback):
+    """Watches a Trainer's model train, says when a learning rate is wrong, and puts it right.
+
+    Every ``trainer.train()`` is watched from its beginning by a new Controller; evaluation and prediction are left alone. While no
+    decision fires, training is bit-identical to training without it; the learning rates that the Trainer logs are the schedule's.
+
+    The loss of a step is what the Trainer's own ``training_step`` returns, summed over accumulated batches: the number that it
+    logs, whatever computes it (the model, ``compute_loss_func``, label smoothing, a subclass).
+
+    Args:
+        act: False watches and warns, and touches nothing.
+        stages: names or modules to observe, or a mapping of label to either; None finds them by rule.
+        trace: a path for the JSON Lines trace, numbered where there is a file already (later fits); None keeps traces in memory.
+        thresholds, settings, sampling: what counts as wrong, what may be done, how much is measured.
+        snapshot_device: where snapshots are kept; None keeps them beside the model.
+
+    What it says comes as :class:`~adaptlr.controller.AdaptLRWarning`, at the line that called train.
+
+    Raises (when training begins):
+        ValueError: no stage was found, or the optimizer holds none of the model's parameters.
+        RuntimeError: it was not a Trainer that called.
+    """
+
+    _frameworks = ("transformers", "accelerate")
+    _guards: tuple[StandIn, ...] = ()
+    _loss: Tensor | None = None  # of this step's batches so far
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_guards": (), "_loss": None}
+
+    # ------------------------------------------------------------------ events
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        trainer = _calling_trainer()
+        self._begin(kwargs["model"], kwargs["optimizer"], scaler=trainer.accelerator.scaler)
+        # No event follows an error or Ctrl-C, so we stand where they pass: an epoch has its batches and their loading within it.
+        places = [name for name in ("_run_epoch", "_evaluate", "_finalize_training") if hasattr(trainer, name)]
+        self._guards = (
+            StandIn(trainer, "training_step", self._add_loss),
+            *(StandIn(trainer, name, self._until_it_fails) for name in places),
+        )
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        loss, self._loss = self._loss, None
+        if self._controller is not None and loss is not None:
+            self._controller.step(loss, epoch=state.epoch)
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._end()
+
+    # ------------------------------------------------------------------ where no event comes
+
+    def _add_loss(self, training_step: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        loss = self._until_it_fails(training_step, *args, **kwargs)
+        # Already a share of the step's loss: summed, as the Trainer does. It stays on the device.
+        self._loss = loss.detach() if self._loss is None else self._loss + loss.detach()
+        return loss
+
+    def _until_it_fails(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(*args, **kwargs)
+        except BaseException:
+            self._end()
+            raise
+
+    def _end(self) -> None:
+        for guard in self._guards:
+            guard.remove()
+        self._guards, self._loss = (), None
+        super()._end()
+
+
+def _calling_trainer() -> Trainer:
+    """The Trainer whose event this is. It hands its callbacks everything but itself, and so the loss but in its logs."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, Trainer):
+            return caller
+        frame = frame.f_back
+    raise RuntimeError(
+        "on_train_begin was called, but not by a transformers.Trainer: in a loop of your own, use adaptlr.Controller instead"
+    )

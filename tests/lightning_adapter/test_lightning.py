@@ -1,0 +1,257 @@
+"""What is Lightning's own: accumulation, precision, manual optimization, several optimizers, what ends a fit."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from torch import Tensor, nn
+
+from adaptlr import AdaptLRWarning
+from adaptlr.fits import _peak_lrs
+from adaptlr.lightning import AdaptLR
+from tests.contract.case import BATCHES, Case, loader, model
+
+ignore_what_it_says = pytest.mark.filterwarnings("ignore::adaptlr.AdaptLRWarning")
+
+
+class Module(pl.LightningModule):
+    def __init__(self, lr: float = 3e-3, *, skip: int | None = None) -> None:
+        super().__init__()
+        self.net, self.lr, self.skip = model().train(), lr, skip
+        self.losses: list[float] = []
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Any:
+        loss = nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+        self.losses.append(loss.item())
+        return None if batch_idx == self.skip else {"loss": loss, "double": 2 * loss.detach()}
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.net.parameters(), lr=self.lr)
+
+
+class Validated(Module):
+    def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
+        self.net(batch[0])
+
+
+class Manual(Module):
+    def __init__(self, returned: Any = "loss") -> None:
+        super().__init__()
+        self.automatic_optimization, self.returned = False, returned
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Any:
+        optimizer: Any = self.optimizers()
+        loss = nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+        self.losses.append(loss.item())
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+        return loss if self.returned == "loss" else self.returned
+
+
+class Two(pl.LightningModule):
+    """A body and a critic in turns: the critic trains in every second batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        torch.manual_seed(0)
+        self.maker = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 2))
+        self.critic = nn.Sequential(nn.Linear(2, 32), nn.ReLU(), nn.Linear(32, 1))
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Any:
+        optimizers: Any = self.optimizers()
+        made = self.maker(batch[0])
+        losses: list[Tensor | None] = [nn.functional.cross_entropy(made, batch[1]), None]
+        if batch_idx % 2:
+            losses[1] = self.critic(made.detach()).square().mean()
+        for optimizer, loss in zip(optimizers, losses, strict=True):
+            if loss is not None:
+                optimizer.zero_grad()
+                self.manual_backward(loss)
+                optimizer.step()
+        return {"m_loss": losses[0], "c_loss": losses[1]}
+
+    def configure_optimizers(self) -> Any:
+        return [torch.optim.Adam(self.maker.parameters(), 1e-3), torch.optim.Adam(self.critic.parameters(), 1e-3)]
+
+
+def fit(module: pl.LightningModule, *callbacks: pl.Callback, val: bool = False, **kwargs: Any) -> pl.Trainer:
+    options = {"max_epochs": 1, "accelerator": "cpu", "logger": False, "enable_checkpointing": False, **kwargs}
+    trainer = pl.Trainer(callbacks=list(callbacks), enable_progress_bar=False, enable_model_summary=False, **options)
+    trainer.fit(module, loader(Case()), loader(Case()) if val else None)
+    return trainer
+
+
+def left_behind(module: nn.Module, trainer: pl.Trainer) -> int:
+    steps: list[Any] = trainer.optimizers
+    return sum(len(m._forward_hooks) for m in module.modules()) + sum(len(o._optimizer_step_pre_hooks) for o in steps)
+
+
+def losses(cb: AdaptLR) -> list[float]:
+    return [r.loss for r in cb.trace.readings]
+
+
+class TestWhatIsRead:
+    @pytest.mark.parametrize("accumulate", [2, 5])
+    def test_accumulated_batches_are_one_step_with_their_mean_loss(self, accumulate: int) -> None:
+        """5 leaves two batches for the epoch's last step, and Lightning divides them by 5 all the same: we do not."""
+        module, cb = Module(), AdaptLR()
+        fit(module, cb, accumulate_grad_batches=accumulate)
+        parts = [module.losses[i : i + accumulate] for i in range(0, BATCHES, accumulate)]
+        assert losses(cb) == pytest.approx([sum(p) / len(p) for p in parts])
+
+    def test_a_skipped_batch_makes_no_reading(self) -> None:
+        module, cb = Module(skip=4), AdaptLR()
+        with pytest.warns(UserWarning, match="returned `None`"):
+            fit(module, cb)
+        assert losses(cb) == pytest.approx([loss for i, loss in enumerate(module.losses) if i != 4])
+
+    def test_validation_and_its_sanity_check_are_not_read(self) -> None:
+        cb, alone = AdaptLR(), AdaptLR()
+        fit(Validated(), cb, val=True, num_sanity_val_steps=2)
+        fit(Module(), alone)
+        assert [r.stages for r in cb.trace.readings] == [r.stages for r in alone.trace.readings]
+
+    def test_another_key_may_hold_the_loss(self) -> None:
+        module, cb = Module(), AdaptLR(loss="double")
+        fit(module, cb, accumulate_grad_batches=2)
+        pairs = zip(module.losses[::2], module.losses[1::2], strict=True)
+        assert losses(cb) == pytest.approx([a + b for a, b in pairs])
+
+    def test_the_module_is_watched_whole_unless_a_part_is_named(self) -> None:
+        cb, part = AdaptLR(), AdaptLR(model="net")
+        fit(Module(), cb, max_steps=1)
+        fit(Module(), part, max_steps=1)
+        assert [s.path for s in cb.trace.readings[0].stages] == [f"net.{s.path}" for s in part.trace.readings[0].stages]
+        with pytest.raises(ValueError, match="model='nett' is no submodule of Module, which has net"):
+            fit(Module(), AdaptLR(model="nett"))
+
+
+class TestNoHarm:
+    @pytest.mark.parametrize("options", [{"gradient_clip_val": 0.1}, {"precision": "bf16-mixed"}, {"accumulate_grad_batches": 3}])
+    def test_a_healthy_fit_is_bit_identical(self, options: dict[str, Any]) -> None:
+        watched, plain, cb = Module(), Module(), AdaptLR()
+        fit(watched, cb, **options)
+        fit(plain, **options)
+        assert cb.trace.readings
+        assert not cb.decisions
+        for (name, a), b in zip(watched.state_dict().items(), plain.state_dict().values(), strict=True):
+            assert torch.equal(a, b), name
+
+
+class TestManualOptimization:
+    def test_the_loss_is_what_the_step_returns(self) -> None:
+        module, cb = Manual(), AdaptLR()
+        fit(module, cb)
+        assert losses(cb) == pytest.approx(module.losses)
+
+    @pytest.mark.parametrize("returned", [None, {"other": torch.tensor(1.0)}])
+    def test_without_a_loss_it_says_what_to_return(self, returned: Any) -> None:
+        with pytest.raises(ValueError, match=r"training_step returned no 'loss'.*return the loss"):
+            fit(Manual(returned), AdaptLR())
+
+    def test_several_optimizers_have_a_callback_each(self) -> None:
+        module = Two()
+        maker = AdaptLR(optimizer=0, model="maker", loss="m_loss")
+        critic = AdaptLR(optimizer=1, model="critic", loss="c_loss")
+        trainer = fit(module, maker, critic)
+        assert (len(maker.trace.readings), len(critic.trace.readings)) == (BATCHES, BATCHES // 2)
+        assert [s.path for s in critic.trace.readings[0].stages] == ["1", "2"]
+        assert left_behind(module, trainer) == 0
+
+    def test_several_optimizers_and_no_choice(self) -> None:
+        with pytest.raises(ValueError, match=r"has 2 optimizers.*AdaptLR\(optimizer=0"):
+            fit(Two(), AdaptLR())
+        with pytest.raises(ValueError, match="optimizer=2, but the module has 2"):
+            fit(Two(), AdaptLR(optimizer=2, model="maker"))
+
+
+class TestTheLengthOfAFit:
+    @ignore_what_it_says
+    def test_each_fit_has_its_own_records(self, tmp_path: Path) -> None:
+        module, cb = Module(lr=30.0), AdaptLR(trace=tmp_path / "run.jsonl")
+        trainer = fit(module, cb)
+        assert cb.findings
+        assert cb.decisions
+        assert cb.scales[0] < 1
+        assert cb.suggested_lrs[0] < 30
+        module.lr = 3e-3
+        trainer.fit_loop.max_epochs = 2
+        trainer.fit(module, loader(Case()))
+        assert [run.path for run in cb.runs] == [tmp_path / "run.jsonl", tmp_path / "run-2.jsonl"]
+        assert [len(run.readings) for run in cb.runs] == [BATCHES, BATCHES]
+        assert left_behind(module, trainer) == 0
+
+    @pytest.mark.parametrize("event", ["on_train_epoch_start", "on_train_batch_start", "on_validation_start", "on_train_end"])
+    def test_an_error_in_another_callback_leaves_nothing_behind(self, event: str) -> None:
+        module, cb, breaks = Validated(), AdaptLR(), pl.Callback()
+        trainer = pl.Trainer(
+            callbacks=[breaks, cb],
+            max_epochs=1,
+            accelerator="cpu",
+            num_sanity_val_steps=0,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+
+        def fail(*_: Any) -> None:
+            assert left_behind(module, trainer) > 0
+            raise OSError("broken")
+
+        setattr(breaks, event, fail)
+        with pytest.raises(OSError, match="broken"):
+            trainer.fit(module, loader(Case()), loader(Case()))
+        assert left_behind(module, trainer) == 0
+        assert len(cb.runs) == 1
+
+    def test_a_copy_made_within_a_fit_watches_nothing(self) -> None:
+        cb, take, copies = AdaptLR(), pl.Callback(), []
+        take.on_train_epoch_end = lambda *_: copies.append(copy.deepcopy(cb))  # type: ignore[method-assign]
+        fit(Module(), cb, take)
+        assert copies[0]._controller is None
+        assert len(copies[0].trace.readings) == BATCHES
+
+    def test_before_the_first_fit_there_is_nothing(self) -> None:
+        cb = AdaptLR()
+        assert (cb.findings, cb.decisions, cb.scales, cb.suggested_lrs) == ([], [], (), ())
+        with pytest.raises(RuntimeError, match="fit with this callback first"):
+            _ = cb.trace
+
+
+def test_it_warns_at_the_line_that_called_fit() -> None:
+    cb = AdaptLR()
+    with pytest.warns(AdaptLRWarning) as caught:
+        fit(Module(lr=30.0), cb)
+    assert {w.filename for w in caught} == {__file__}
+    assert cb.decisions[0].message in str(caught[0].message)
+
+
+def test_the_peak_of_a_schedule() -> None:
+    def sgd() -> torch.optim.Optimizer:
+        return torch.optim.SGD([{"params": [nn.Parameter(torch.ones(1))], "lr": lr} for lr in (1e-3, 1e-2)])
+
+    warm_up, one_cycle, none = sgd(), sgd(), sgd()
+    torch.optim.lr_scheduler.LambdaLR(warm_up, lambda step: min(1.0, step / 10))
+    torch.optim.lr_scheduler.OneCycleLR(one_cycle, max_lr=[0.1, 0.2], total_steps=10)
+    assert warm_up.param_groups[0]["lr"] == 0.0
+    assert not math.isclose(one_cycle.param_groups[0]["lr"], 0.1)
+    assert [_peak_lrs(o) for o in (warm_up, one_cycle, none)] == [[1e-3, 1e-2], [0.1, 0.2], [1e-3, 1e-2]]
+
+
+def test_without_lightning_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("adaptlr.lightning", "lightning.pytorch"):
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "lightning", None)
+    with pytest.raises(ModuleNotFoundError, match="pip install 'lightning>=2'"):
+        importlib.import_module("adaptlr.lightning")
