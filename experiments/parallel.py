@@ -31,12 +31,17 @@ def run_all(runs: Sequence[R], train: Callable[..., Any], out: Path, *, jobs: in
     """``train(run, out=out, slot=..., **kwargs)`` for each run that is not finished, ``jobs`` at a time.
 
     A run that was interrupted begins again; the others are kept. One process trains on all cores, several on one each.
+
+    Raises:
+        ValueError: ``train`` is defined in ``__main__``.
     """
     todo = unfinished(runs, out)
     if jobs == 1:
         for run in tqdm(todo, desc="runs", position=1):
             train(run, out=out, **kwargs)
         return
+    if train.__module__ == "__main__":
+        raise ValueError(f"{train.__qualname__} is defined in __main__, where a process that is spawned cannot find it: move it")
     context = multiprocessing.get_context("spawn")
     lock = context.RLock()  # one for all bars; tqdm's own cannot be handed to a process that is spawned
     tqdm.set_lock(lock)

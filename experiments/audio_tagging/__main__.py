@@ -11,31 +11,18 @@ run again.
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 from pathlib import Path
-from typing import Any
 
-from experiments.audio_tagging.dataset import CROP, AudioData, Embedded, fsdkaggle2019
+from experiments.audio_tagging.dataset import CROP, Embedded
 from experiments.audio_tagging.picture import picture
-from experiments.audio_tagging.runs import METHODS, Fit, train
+from experiments.audio_tagging.runs import METHODS, Fit, load, train_from
 from experiments.audio_tagging.table import read, summary, table
 from experiments.parallel import run_all
 from experiments.record import write
 from experiments.tables import write_csv
 
 FIRST = tuple(m for m in METHODS if m != "confound")  # confound goes on from the weights that good leaves
-
-
-@functools.cache
-def load(source: str, cache: str, sizes: Embedded) -> AudioData:
-    """The data set, once a process."""
-    return sizes.load(Path(cache)) if source == "embedded" else fsdkaggle2019(Path(source))
-
-
-def train_from(fit: Fit, *, source: str, cache: str, sizes: Embedded, **kwargs: Any) -> dict[str, Any]:
-    """Load and train: what a process of its own is given are paths, not arrays."""
-    return train(fit, data=load(source, cache, sizes), dataset=source, **kwargs)
 
 
 def _arguments() -> argparse.Namespace:
@@ -46,7 +33,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--weights", type=Path, default=Path("data/weights/resnet18_imagenet_body.pth"))
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=24)
     parser.add_argument("--size", type=int, help="pixels a side; 128 for the real set, 32 for the embedded one")
     parser.add_argument("--jobs", type=int, default=2, help="fits at a time, each on one core")
     parser.add_argument("--quick", action="store_true", help="640 clips, one seed, four epochs: under 3 minutes on two cores")

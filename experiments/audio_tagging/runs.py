@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 import warnings
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from adaptlr.fastai import AdaptLR
-from experiments.audio_tagging.dataset import CROP, AudioData, Clips
+from experiments.audio_tagging.dataset import CROP, AudioData, Clips, Embedded, fsdkaggle2019
 from experiments.batches import Batches
 from experiments.record import finite, told, versions, write
 from experiments.seed_learner import StepBar, resnet18_learner
@@ -43,7 +44,7 @@ class Fit:
 
     method: str
     seed: int = 0
-    epochs: int = 16
+    epochs: int = 24
     size: int = 32  # pixels a side that a crop of 128 x 128 is averaged down to
     n_train: int = 2816
 
@@ -142,6 +143,17 @@ def train(fit: Fit, *, data: AudioData, weights: str | None, out: Path, slot: in
     }
     write(folder / "run.json", row)
     return row
+
+
+@functools.cache
+def load(source: str, cache: str, sizes: Embedded) -> AudioData:
+    """The data set, once a process: "embedded", or the folder of the contest's."""
+    return sizes.load(Path(cache)) if source == "embedded" else fsdkaggle2019(Path(source))
+
+
+def train_from(fit: Fit, *, source: str, cache: str, sizes: Embedded, **kwargs: Any) -> dict[str, Any]:
+    """Load and train: what a process of its own is given are paths, not arrays."""
+    return train(fit, data=load(source, cache, sizes), dataset=source, **kwargs)
 
 
 def _before(fit: Fit, out: Path) -> Path:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import joblib
 from tqdm import tqdm
@@ -35,12 +36,19 @@ def run_all(runs: Sequence[Run], store: Store, *, folder: str, jobs: int, backen
         if backend == "ray":
             _register_ray()
         with joblib.parallel_config(backend=backend, n_jobs=jobs):
-            rows = joblib.Parallel(return_as="generator_unordered", batch_size=1)(
-                joblib.delayed(run_cell)(cell, method, folder) for cell, method in todo
-            )
-            for row in tqdm(rows, total=len(todo), desc=what, smoothing=0.05):
+            for row in tqdm(_rows(todo, folder), total=len(todo), desc=what, smoothing=0.05):
                 store.add(row | {"made_by": fingerprint(row["method"])})
     return [store.rows[key(r)] for r in runs]
+
+
+def _rows(todo: Sequence[Run], folder: str) -> Iterator[Row]:
+    """Rows as they are finished; from a backend that can only return a whole list (Ray's), a round of cells at a time."""
+    backend, jobs = cast("tuple[Any, int]", joblib.parallel.get_active_backend())
+    streams = backend.supports_retrieve_callback
+    parallel: Any = joblib.Parallel(return_as="generator_unordered" if streams else "list", batch_size=cast("Any", 1))
+    size = len(todo) if streams else 8 * backend.effective_n_jobs(jobs)
+    for at in range(0, len(todo), size):
+        yield from parallel(joblib.delayed(run_cell)(cell, method, folder) for cell, method in todo[at : at + size])
 
 
 def _register_ray() -> None:

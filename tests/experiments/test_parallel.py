@@ -38,6 +38,12 @@ def test_it_goes_on_where_it_was(tmp_path: Path, jobs: int) -> None:
     assert [(tmp_path / r.name / "count").read_text() for r in runs] == ["x", "x", "x"], "each ran once to its end"
 
 
+def test_what_a_spawned_process_could_not_find_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "__module__", "__main__")
+    with pytest.raises(ValueError, match="work is defined in __main__"):
+        run_all([Job("a")], work, tmp_path, jobs=2)
+
+
 def test_a_row_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     with pytest.raises(ValueError, match="not JSON compliant"):

@@ -122,6 +122,8 @@ def test_a_healthy_run_is_bit_identical(tmp_path: Path, options: dict[str, Any])
     plain.train()
     assert cb.trace.readings
     assert not cb.decisions
+    assert watched.model is not None
+    assert plain.model is not None
     for (name, a), b in zip(watched.model.state_dict().items(), plain.model.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
 

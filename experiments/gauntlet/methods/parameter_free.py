@@ -44,7 +44,8 @@ class Prodigy(_ParameterFree):
 
         warms_up = self.job.cell.column.schedule == "one-cycle"
         with contextlib.redirect_stdout(io.StringIO()):  # it prints "Using decoupled weight decay"
-            return Optimizer(self.job.model.parameters(), lr=1.0, weight_decay=self.decay, safeguard_warmup=warms_up)
+            decay: Any = self.decay  # typed as an int there
+            return Optimizer(self.job.model.parameters(), lr=1.0, weight_decay=decay, safeguard_warmup=warms_up)
 
 
 class DAdaptation(_ParameterFree):
@@ -62,7 +63,8 @@ class DAdaptation(_ParameterFree):
         if self.job.cell.column.optimizer == "sgd":
             return dadaptation.DAdaptSGD(params, lr=1.0, momentum=0.9)
         with contextlib.redirect_stdout(io.StringIO()):
-            return dadaptation.DAdaptAdam(params, lr=1.0, weight_decay=self.decay, decouple=self.decay > 0)
+            decay: Any = self.decay  # typed as an int there
+            return dadaptation.DAdaptAdam(params, lr=1.0, weight_decay=decay, decouple=self.decay > 0)
 
 
 class DoG(_ParameterFree):

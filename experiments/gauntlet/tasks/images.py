@@ -18,9 +18,9 @@ def _fashion(folder: str) -> Data:
 
 
 def _digits(_: str) -> Data:
-    raw = load_digits()
-    x = torch.tensor(raw.images, dtype=torch.float32)[:, None]
-    return split((x - 4.9) / 6.0, torch.tensor(raw.target), valid_frac=0.4)
+    pixels, labels = load_digits(return_X_y=True)
+    x = torch.tensor(pixels, dtype=torch.float32).view(-1, 1, 8, 8)
+    return split((x - 4.9) / 6.0, torch.tensor(labels), valid_frac=0.4)
 
 
 FASHION = Task(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 import torch
+from torch import Tensor, nn
 
 from experiments.gauntlet.cells import OWN, Cell, Column, uniform
 from experiments.gauntlet.job import Job, prepare
@@ -95,11 +98,12 @@ def test_lr_find_leaves_the_job_untouched_and_suggests_something_sane() -> None:
 def test_schedule_free_is_judged_at_its_average_with_statistics_of_that_average() -> None:
     runner = METHODS["schedule-free"](job("cancer/mlp-bn/adamw/flat", 0.01))
     list(runner.losses(runner.job.batches()))
-    norm = runner.job.model[1]
-    weight, mean = runner.job.model[0].weight.detach().clone(), norm.running_mean.clone()
-    model = runner.trained()
-    assert not torch.equal(weight, model[0].weight)
-    assert not torch.equal(mean, norm.running_mean)
+    net = cast("nn.Sequential", runner.job.model)
+    norm = cast("nn.BatchNorm1d", net[1])
+    weight, mean = cast("nn.Linear", net[0]).weight.detach().clone(), cast("Tensor", norm.running_mean).clone()
+    model = cast("nn.Sequential", runner.trained())
+    assert not torch.equal(weight, cast("nn.Linear", model[0]).weight)
+    assert not torch.equal(mean, cast("Tensor", norm.running_mean))
     x = runner.job.data.x
     with torch.no_grad():
         torch.testing.assert_close(norm.running_mean, model[0](x).mean(0), atol=0.15, rtol=0.3)
@@ -110,7 +114,7 @@ def test_dog_is_judged_by_its_averaged_model() -> None:
     list(runner.losses(runner.job.batches()))
     model = runner.trained()
     assert model is not runner.job.model
-    assert not torch.equal(model[0].weight, runner.job.model[0].weight)
+    assert not torch.equal(next(model.parameters()), next(runner.job.model.parameters()))
 
 
 GOOD = {"first_grad": 0.1, "last_grad": 0.1, "zero_frac": 0.0, "accuracies": (0.5, 0.7)}
