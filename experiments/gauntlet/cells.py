@@ -78,9 +78,9 @@ def hot_group(good: float, group: int = 1) -> Plan:
     return Plan(name="hot-group", lrs=lrs, kind="hot group", hot_group=group)
 
 
-def edge(best: float, factor: float) -> Plan:
-    """Some way above the best learning rate: where the run is healthy still, stepping in is the fault."""
-    return Plan(name=f"best-x{factor:g}", lrs=(best * factor,), kind="edge")
+def edge(top: float, factor: float) -> Plan:
+    """Some way above the largest healthy decade, the edge of stability: where a run still is healthy, stepping in is the fault."""
+    return Plan(name=f"edge-x{factor:g}", lrs=(top * factor,), kind="edge")
 
 
 #: A method that fixes its own learning rate is given none.

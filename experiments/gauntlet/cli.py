@@ -34,19 +34,20 @@ def main(argv: list[str] | None = None) -> int:
     args = _arguments(argv)
     tier = TIERS[args.tier]
     columns, methods, seeds = _chosen(args, tier)
-    store = Store(args.out or Path("runs") / f"gauntlet-{tier.name}")
     seconds = cost.estimate_s(tier, columns, seeds, methods)
     n = sum(cost.n_runs(tier, columns, seeds, methods).values())
     print(f"{n} runs, {seconds / 60:.0f} core-minutes: about {seconds / 60 / args.jobs:.0f} minutes on {args.jobs} cores")
     if args.estimate:
         return 0
+    store = Store(args.out or Path("runs") / f"gauntlet-{tier.name}")
     how = {"folder": args.data, "jobs": args.jobs, "backend": args.backend}
     rows = run_all(first_runs(columns, seeds), store, **how, what="plain grid")
-    best = {column: oracle.lr for column, oracle in oracles(rows).items()}
-    missing = sorted(set(columns) - set(best))
+    known = oracles(rows)
+    best = {column: oracle.lr for column, oracle in known.items()}
+    missing = sorted(set(columns) - set(known))
     if missing:
         raise SystemExit(f"no plain run was finished in {', '.join(missing)}: see 'error' in {store.folder / 'rows.jsonl'}")
-    others = other_runs(tier, columns, seeds, methods, best)
+    others = other_runs(tier, columns, seeds, methods, known)
     print(f"{cost.total_s(left(others, store), cost.measured(rows)) / 60 / args.jobs:.0f} minutes to go, at the plain runs' pace")
     rows += run_all(others, store, **how, what="methods")
     timings = _timings(tier, columns, methods, best, store, args.data)

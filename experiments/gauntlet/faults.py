@@ -28,14 +28,15 @@ class Fault:
         """A factor on the schedule."""
         return 1.0
 
-    def inputs(self, x: Tensor, step: int, steps: int) -> Tensor:
+    def inputs(self, x: Tensor, step: int, steps: int, *, tokens: int) -> Tensor:
+        """A batch of inputs as the fault leaves it. ``tokens`` is the size of the vocabulary, of integer inputs."""
         return x
 
     def loss_factor(self, x: Tensor, step: int, steps: int) -> float:
         """A factor on the loss. Tokens cannot be NaN: there the loss is poisoned in place of the inputs."""
         return 1.0
 
-    def valid_inputs(self, x: Tensor) -> Tensor:
+    def valid_inputs(self, x: Tensor, *, tokens: int) -> Tensor:
         """The validation inputs: of the world as it is when training ends."""
         return x
 
@@ -57,20 +58,19 @@ class Shift(Fault):
 
     name: str = "shift"
 
-    def _shifted(self, x: Tensor) -> Tensor:
+    def _shifted(self, x: Tensor, tokens: int) -> Tensor:
         if x.is_floating_point():
             return 1.5 * x + 0.5
-        n = int(x.max()) + 1
-        moved = torch.arange(n)
-        some = max(2, n // 10)
+        moved = torch.arange(tokens)
+        some = max(2, tokens // 10)
         moved[:some] = moved[:some].roll(1)
         return moved[x]
 
-    def inputs(self, x: Tensor, step: int, steps: int) -> Tensor:
-        return self._shifted(x) if step >= self.begins(steps) else x
+    def inputs(self, x: Tensor, step: int, steps: int, *, tokens: int) -> Tensor:
+        return self._shifted(x, tokens) if step >= self.begins(steps) else x
 
-    def valid_inputs(self, x: Tensor) -> Tensor:
-        return self._shifted(x)
+    def valid_inputs(self, x: Tensor, *, tokens: int) -> Tensor:
+        return self._shifted(x, tokens)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ class Poison(Fault):
 
     factor: float
 
-    def inputs(self, x: Tensor, step: int, steps: int) -> Tensor:
+    def inputs(self, x: Tensor, step: int, steps: int, *, tokens: int) -> Tensor:
         return x * self.factor if step == self.begins(steps) and x.is_floating_point() else x
 
     def loss_factor(self, x: Tensor, step: int, steps: int) -> float:

@@ -64,7 +64,7 @@ class Job:
         while True:
             for index in torch.randperm(len(self.data.x), generator=order).split(self.task.batch):
                 if len(index) == self.task.batch:
-                    yield self.fault.inputs(self.data.x[index], step, self.steps), self.data.y[index]
+                    yield self.fault.inputs(self.data.x[index], step, self.steps, tokens=self.data.tokens), self.data.y[index]
                     step += 1
 
     def final_batches(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -72,7 +72,7 @@ class Job:
         order = torch.Generator().manual_seed(self.cell.seed + 1)
         while True:
             index = torch.randperm(len(self.data.x), generator=order)[: self.task.batch]
-            yield self.fault.valid_inputs(self.data.x[index]), self.data.y[index]
+            yield self.fault.valid_inputs(self.data.x[index], tokens=self.data.tokens), self.data.y[index]
 
     def loss(self, x: Tensor, y: Tensor, step: int) -> Tensor:
         loss = self.task.loss(self.model(x), y)
@@ -82,7 +82,7 @@ class Job:
     def metric(self, model: nn.Module, *, examples: int | None = None) -> float:
         """Of the validation part; with ``examples``, of so many training examples (a method may look at no other)."""
         if examples is None:
-            x, y = self.fault.valid_inputs(self.data.x_valid), self.data.y_valid
+            x, y = self.fault.valid_inputs(self.data.x_valid, tokens=self.data.tokens), self.data.y_valid
         else:
             x, y = self.data.x[:examples], self.data.y[:examples]
         was_training = model.training

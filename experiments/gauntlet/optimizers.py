@@ -35,7 +35,7 @@ OPTIMIZERS: dict[str, Callable[[Groups, Sequence[float]], Any]] = {
     "rmsprop": partial(_torch, torch.optim.RMSprop),
 }
 SETTINGS = {
-    "adam": "fastai.optimizer.Adam (mom 0.9, sqr_mom 0.99, eps 1e-5, wd 0)",
+    "adam": "fastai.optimizer.Adam (mom 0.9, sqr_mom 0.99, eps 1e-5, decoupled wd 0.01)",
     "sgd": "torch SGD, momentum 0.9",
     "adamw": "torch AdamW, weight decay 0.01",
     "rmsprop": "torch RMSprop, alpha 0.99",

@@ -16,8 +16,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import adaptlr
 from adaptlr.controller import Sampling
 from adaptlr.judge.control import Settings
@@ -26,30 +24,21 @@ from experiments.gauntlet.methods import METHODS
 from experiments.gauntlet.optimizers import SETTINGS
 
 _HERE = Path(__file__).parent
-_PACKAGES = (
-    "torch",
-    "torchvision",
-    "fastai",
-    "numpy",
-    "scikit-learn",
-    "joblib",
-    "prodigyopt",
-    "dadaptation",
-    "dog-optimizer",
-    "schedulefree",
-)
+_NEEDED = ("torch", "torchvision", "fastai", "numpy", "scikit-learn")  # by a run of any method
+_PACKAGES = (*_NEEDED, "joblib", *dict.fromkeys(p for m in METHODS.values() for p in m.packages))
 #: What every run depends on. A row made by other code is not reused.
 _TRAINING = ("faults.py", "job.py", "nets.py", "optimizers.py", "run.py", "tasks", "../nets.py", "../fashion.py")
 
 
 @lru_cache
 def fingerprint(method: str) -> str:
-    """Of the code and the torch that a row of this method depends on: adaptlr's own code counts for adaptlr alone."""
+    """Of the code and the packages that a row of this method depends on: adaptlr's own code counts for adaptlr alone."""
     files = {f for name in _TRAINING for f in _sources(_HERE / name)}
     files |= {Path(inspect.getfile(c)) for c in METHODS[method].__mro__ if c.__module__.startswith(__package__ or "")}
     if method in ("adaptlr", "watch"):
         files |= set(_sources(Path(adaptlr.__file__).parent))
-    digest = hashlib.sha256(torch.__version__.encode())
+    packages = _NEEDED + METHODS[method].packages
+    digest = hashlib.sha256(" ".join(f"{p} {_version(p)}" for p in packages).encode())
     for file in sorted(f.resolve() for f in files):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
 from collections import defaultdict
@@ -19,6 +20,7 @@ class Oracle:
 
     value: float  # mean of seeds
     lr: float
+    top_lr: float  # the largest learning rate of the grid at which plain is healthy
     chance: float
 
     def recovered(self, metric: float) -> float:
@@ -72,7 +74,9 @@ def oracles(rows: Iterable[Row]) -> dict[str, Oracle]:
     out = {}
     for column, by_lr in metrics.items():
         lr = max(sorted(by_lr), key=lambda lr: statistics.fmean(by_lr[lr]))
-        out[column] = Oracle(value=statistics.fmean(by_lr[lr]), lr=lr, chance=chance[column])
+        best = Oracle(value=statistics.fmean(by_lr[lr]), lr=lr, top_lr=lr, chance=chance[column])
+        healthy = [x for x, seeds in by_lr.items() if best.recovered(statistics.fmean(seeds)) >= HEALTHY]
+        out[column] = dataclasses.replace(best, top_lr=max(healthy, default=lr))
     return out
 
 

@@ -115,14 +115,26 @@ def _changed(row: Row) -> bool:
 
 
 def _late(cells: Sequence[Scored]) -> dict[str, Any] | None:
-    """Against the same run without the break, which is the column's oracle: breaks are planted at its learning rate."""
+    """Against the same run without the break, which is the column's oracle: breaks are planted at its learning rate.
+
+    Found, and rightly, is what was found from the break on.
+    """
     if not cells:
         return None
     by_fault: dict[str, list[float]] = {}
     for c in cells:
         by_fault.setdefault(c.fault, []).append(c.recovered)
     shares = [c.recovered for c in cells]
-    return {"mean": _mean(shares), "worst": min(shares)} | {f: {"mean": _mean(s), "worst": min(s)} for f, s in by_fault.items()}
+    runs = [(c, r) for c in cells if c.planted in RIGHT for r in c.rows]  # a shift of the data is nobody's wrong learning rate
+    after = [(c, [f for f in r.get("findings") or () if f["step"] >= r["fault_step"]]) for c, r in runs]
+    speaks = METHODS[cells[0].method].speaks
+    return {
+        "mean": _mean(shares),
+        "worst": min(shares),
+        "detection": _share([bool(found) for _, found in after]) if speaks else None,
+        "diagnosis": _share([bool(found) and _right(c, found[0]) for c, found in after]) if speaks else None,
+        **{f: {"mean": _mean(s), "worst": min(s)} for f, s in by_fault.items()},
+    }
 
 
 def _own_errors(cells: Sequence[Scored]) -> int:

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from experiments.gauntlet.faults import FAULTS
 from experiments.gauntlet.recovered import Scored
 
 _COLUMNS = (
@@ -43,10 +44,10 @@ def method_table(methods: Mapping[str, Mapping[str, Any]]) -> str:
 
 def late_table(methods: Mapping[str, Mapping[str, Any]]) -> str:
     with_late = {m: v["late_breaks"] for m, v in methods.items() if v["late_breaks"]}
-    faults = sorted({f for v in with_late.values() for f in v if f not in ("mean", "worst")})
-    head = ["method", "mean", "worst", *faults]
+    faults = sorted({f for v in with_late.values() for f in v if f in FAULTS})
+    head = ["method", "mean", "worst", "detection", "diagnosis", *faults]
     rows = [
-        [m, _cell(v["mean"]), _cell(v["worst"]), *(f"{v[f]['mean']:.3f} ({v[f]['worst']:.3f})" if f in v else "" for f in faults)]
+        [m, *(_cell(v[key]) for key in head[1:5]), *(f"{v[f]['mean']:.3f} ({v[f]['worst']:.3f})" if f in v else "" for f in faults)]
         for m, v in with_late.items()
     ]
     return _table(head, rows)

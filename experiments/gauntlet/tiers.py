@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from experiments.gauntlet.cells import GRID, OWN, REVERSED, SLICE, Cell, Column, edge, hot_group, uniform
 from experiments.gauntlet.methods import METHODS
 from experiments.gauntlet.optimizers import OPTIMIZERS
+from experiments.gauntlet.recovered import Oracle
 from experiments.gauntlet.schedules import SCHEDULES
 from experiments.gauntlet.tasks import TASKS
 
@@ -25,7 +26,7 @@ class Tier:
     columns: tuple[str, ...]
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
-    edges: tuple[float, ...] = (2.0, 5.0)  # factors on a column's best learning rate
+    edges: tuple[float, ...] = (2.0, 5.0)  # factors on a column's largest healthy one of the grid
     late: tuple[str, ...] = LATE
     late_columns: tuple[str, ...] | None = None  # where runs are broken late; None: in all
     timing_columns: tuple[str, ...] = ()  # where adaptlr's cost is measured step by step
@@ -37,14 +38,14 @@ def first_runs(columns: Sequence[str], seeds: Sequence[int]) -> list[Run]:
 
 
 def other_runs(
-    tier: Tier, columns: Sequence[str], seeds: Sequence[int], methods: Sequence[str], best: Mapping[str, float]
+    tier: Tier, columns: Sequence[str], seeds: Sequence[int], methods: Sequence[str], best: Mapping[str, Oracle]
 ) -> list[Run]:
-    """Everything else, given each column's best learning rate. Plain is always among it: each cell is judged against it."""
+    """Everything else, given the best learning rate of each column. Plain is always among it: each cell is judged against it."""
     grid = [uniform(lr) for lr in GRID]
     out: list[Run] = []
     for name in columns:
-        column, lr = Column.parse(name), best[name]
-        extra = [SLICE, REVERSED, hot_group(lr), *(edge(lr, f) for f in tier.edges)]
+        column, lr = Column.parse(name), best[name].lr
+        extra = [SLICE, REVERSED, hot_group(lr), *(edge(best[name].top_lr, f) for f in tier.edges)]
         late = tier.late if tier.late_columns is None or name in tier.late_columns else ()
         for method, seed in itertools.product(dict.fromkeys(("plain", *methods)), seeds):
             own = METHODS[method].own_lr

@@ -18,8 +18,14 @@ from experiments.gauntlet.run import Row, one_thread
 
 def wall_over_plain(column: str, lr: float, folder: str, *, method: str = "adaptlr", repeats: int = 3) -> Row:
     """The method's time over plain's in a run at ``lr``, and both in seconds."""
-    one_thread()
     cell = Cell(column=Column.parse(column), plan=uniform(lr), seed=0)
+    with one_thread():
+        plain, other = _fastest(cell, method, folder, repeats)
+    return {"column": column, "lr": lr, "method": method, "plain_s": plain, "method_s": other, "ratio": other / plain}
+
+
+def _fastest(cell: Cell, method: str, folder: str, repeats: int) -> tuple[float, float]:
+    """Seconds of plain and of the method, each step at its fastest."""
     best: dict[str, list[float]] = {}
     for _ in range(repeats):
         laps = {name: _laps(cell, name, folder) for name in ("plain", method)}
@@ -28,8 +34,7 @@ def wall_over_plain(column: str, lr: float, folder: str, *, method: str = "adapt
             for name, lap in laps.items():
                 times[name].append(next(lap))
         best = {name: [min(a, b) for a, b in zip(best.get(name, new), new, strict=True)] for name, new in times.items()}
-    plain, other = sum(best["plain"]), sum(best[method])
-    return {"column": column, "lr": lr, "method": method, "plain_s": plain, "method_s": other, "ratio": other / plain}
+    return sum(best["plain"]), sum(best[method])
 
 
 def _laps(cell: Cell, method: str, folder: str) -> Iterator[float]:

@@ -139,8 +139,9 @@ class TestWhatIsRead:
 class TestNoHarm:
     @pytest.mark.parametrize("options", [{"gradient_clip_val": 0.1}, {"precision": "bf16-mixed"}, {"accumulate_grad_batches": 3}])
     def test_a_healthy_fit_is_bit_identical(self, options: dict[str, Any]) -> None:
-        watched, plain, cb = Module(), Module(), AdaptLR()
+        watched, cb = Module(), AdaptLR()
         fit(watched, cb, **options)
+        plain = Module()  # seeds torch anew: dropout draws from where it drew before
         fit(plain, **options)
         assert cb.trace.readings
         assert not cb.decisions
@@ -233,8 +234,9 @@ def test_it_warns_at_the_line_that_called_fit() -> None:
     cb = AdaptLR()
     with pytest.warns(AdaptLRWarning) as caught:
         fit(Module(lr=30.0), cb)
-    assert {w.filename for w in caught} == {__file__}
-    assert cb.decisions[0].message in str(caught[0].message)
+    ours = [w for w in caught if issubclass(w.category, AdaptLRWarning)]
+    assert {w.filename for w in ours} == {__file__}
+    assert cb.decisions[0].message in str(ours[0].message)
 
 
 def test_the_peak_of_a_schedule() -> None:

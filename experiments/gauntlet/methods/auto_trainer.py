@@ -1,8 +1,8 @@
 """The rules of AutoTrainer (Zhang et al., ICSE 2021), re-derived, with its learning-rate actions alone.
 
-A symptom is looked for ten times a run. If one is found, training starts over from the initial weights, at the learning rate
-times 10 to the power of j or -j, where j counts the attempts; the user's schedule is laid over the steps that are left, so that
-the budget of steps stays the same.
+A symptom is looked for ten times a run, which stand for the paper's epochs. If one is found, training starts over from the initial
+weights, at the learning rate times 10 to the power of j or -j, where j counts the attempts; the user's schedule is laid over the
+steps that are left, so that the budget of steps stays the same.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ from experiments.gauntlet.job import Job
 from experiments.gauntlet.methods.base import Event, Plain
 
 CHECKS = 10  # a run: its "epochs"
+FIRST_CHECK = 3  # accuracy is judged from 30% of the epochs on
 ATTEMPTS = 3
+SATISFIED = 0.6  # accuracy above which gradients are not looked at
+GAIN = 0.01
+SWING = 0.03
 _PROBE = 256  # training examples by which accuracy is followed
 
 
@@ -29,39 +33,47 @@ _PROBE = 256  # training examples by which accuracy is followed
 class Signs:
     """What one check sees."""
 
-    first_grad: float  # mean |gradient| of the first weight of two or more dimensions
+    first_grad: float  # L2 norm of the gradient of the first weight of two or more dimensions
     last_grad: float
     zero_frac: float  # share of gradient entries that are exactly zero
     accuracies: tuple[float, ...]  # of all checks since the (re)start, newest last
 
 
 def symptom(signs: Signs) -> str | None:
-    """The published thresholds.
+    """The published thresholds, in the published order; but for NaN, only a run that is not satisfied is asked for its gradients.
 
-    >>> symptom(Signs(first_grad=1e-6, last_grad=1.0, zero_frac=0.1, accuracies=(0.1, 0.2)))
+    >>> symptom(Signs(first_grad=1e-6, last_grad=1.0, zero_frac=0.1, accuracies=(0.1, 0.2, 0.3)))
     'vanishing'
-    >>> symptom(Signs(first_grad=0.1, last_grad=0.1, zero_frac=0.1, accuracies=(0.50, 0.505)))
+    >>> symptom(Signs(first_grad=1e-6, last_grad=1.0, zero_frac=0.1, accuracies=(0.1, 0.4, 0.7)))
+    >>> symptom(Signs(first_grad=0.1, last_grad=0.1, zero_frac=0.1, accuracies=(0.50, 0.505, 0.50)))
     'slow'
-    >>> symptom(Signs(first_grad=0.1, last_grad=0.1, zero_frac=0.1, accuracies=(0.5, 0.7)))
     """
-    ratio = signs.first_grad / signs.last_grad if signs.last_grad else math.inf
-    if not math.isfinite(signs.first_grad + signs.last_grad) or ratio > 70:
+    if not math.isfinite(signs.first_grad + signs.last_grad):
         return "exploding"
+    a = signs.accuracies
+    if len(a) < FIRST_CHECK:
+        return None
+    stuck = max((y - x for x, y in itertools.pairwise(a)), default=0.0) < GAIN
+    if max(a) >= SATISFIED and not stuck:
+        return "oscillating" if _swings(a) >= 0.2 * len(a) else None
+    return _of_gradients(signs) or ("slow" if stuck else None)
+
+
+def _of_gradients(signs: Signs) -> str | None:
     if signs.zero_frac >= 0.7:
         return "dying"
-    if signs.first_grad < 1e-4 and ratio < 1e-3:
-        return "vanishing"
-    if _swings(signs.accuracies) >= CHECKS / 5:
-        return "oscillating"
-    a = signs.accuracies
-    if len(a) > 1 and a[-1] < 0.6 and a[-1] - a[-2] < 0.01:
-        return "slow"
-    return None
+    ratio = signs.first_grad / signs.last_grad if signs.last_grad else math.inf if signs.first_grad else 1.0
+    if ratio > 70:
+        return "exploding"
+    return "vanishing" if signs.first_grad < 1e-4 and ratio < 1e-3 else None
 
 
-def _swings(accuracies: Sequence[float], size: float = 0.03) -> int:
-    """How often accuracy turned and fell by so much."""
-    return sum(a - b >= size for a, b in itertools.pairwise(accuracies))
+def _swings(accuracies: Sequence[float]) -> int:
+    """The first peak with the first trough, the second with the second, ...: how many pairs lie so far apart."""
+    turns = [accuracies[i - 1 : i + 2] for i in range(1, len(accuracies) - 1)]
+    peaks = [b for a, b, c in turns if b >= a and b >= c]
+    troughs = [b for a, b, c in turns if b <= a and b <= c]
+    return sum(high - low >= SWING for high, low in zip(peaks, troughs, strict=False))
 
 
 #: The direction of the learning-rate action.
@@ -73,9 +85,10 @@ class AutoTrainer(Plain):
     speaks: ClassVar[bool] = True
     steps_in: ClassVar[bool] = True
     settings: ClassVar[str] = (
-        f"re-derived: first-layer gradient under 1e-4 and under 1e-3 of the last layer's; ratio over 70; 70% zero gradients; "
-        f"accuracy swings of 0.03 in a fifth of the checks; under 0.6 and gaining under 0.01. {CHECKS} checks a run, at most "
-        f"{ATTEMPTS} restarts at lr x 10^(+-j) within the run's budget of steps"
+        f"re-derived from its code: from 30% of the checks on, where accuracy stays under {SATISFIED} or never gained {GAIN}: "
+        f"70% zero gradients; ratio of the first layer's gradient norm to the last's over 70; norm under 1e-4 and ratio under "
+        f"1e-3; no gain. Elsewhere accuracy swings of {SWING} in a fifth of the checks. NaN at once. {CHECKS} checks a run, at "
+        f"most {ATTEMPTS} restarts at lr x 10^(+-j) within the run's budget of steps"
     )
 
     def __init__(self, job: Job) -> None:
@@ -114,8 +127,8 @@ class AutoTrainer(Plain):
         weights = [p.grad for p in self.job.model.parameters() if p.dim() > 1 and p.grad is not None]
         zeros, n = sum(int((g == 0).sum()) for g in weights), sum(g.numel() for g in weights)
         return Signs(
-            first_grad=float(weights[0].abs().mean()),
-            last_grad=float(weights[-1].abs().mean()),
+            first_grad=float(weights[0].norm()),
+            last_grad=float(weights[-1].norm()),
             zero_frac=zeros / n,
             accuracies=tuple(self._accuracies),
         )

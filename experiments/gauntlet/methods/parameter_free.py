@@ -34,6 +34,7 @@ class _ParameterFree(Plain):
 
 class Prodigy(_ParameterFree):
     name: ClassVar[str] = "prodigy"
+    packages: ClassVar[tuple[str, ...]] = ("prodigyopt",)
     settings: ClassVar[str] = (
         "prodigyopt.Prodigy, lr 1, defaults, on the user's schedule; safeguard_warmup under one-cycle, as its README asks where "
         "there is a warm-up; weight decay 0.01 in place of AdamW"
@@ -50,6 +51,7 @@ class Prodigy(_ParameterFree):
 
 class DAdaptation(_ParameterFree):
     name: ClassVar[str] = "d-adaptation"
+    packages: ClassVar[tuple[str, ...]] = ("dadaptation",)
     settings: ClassVar[str] = (
         "dadaptation.DAdaptSGD (momentum 0.9) in place of SGD, DAdaptAdam in place of the others (decoupled weight decay 0.01 in "
         "place of AdamW), lr 1, defaults, on the user's schedule"
@@ -69,6 +71,7 @@ class DAdaptation(_ParameterFree):
 
 class DoG(_ParameterFree):
     name: ClassVar[str] = "dog"
+    packages: ClassVar[tuple[str, ...]] = ("dog-optimizer",)
     settings: ClassVar[str] = (
         "dog.DoG, lr 1, defaults, no schedule, judged by its PolynomialDecayAverager's model; reps_rel 1e-4 for nets with "
         "BatchNorm, as its README advises"

@@ -19,6 +19,7 @@ class ScheduleFree(Plain):
     """It takes a learning rate, so it gets the one that the user got wrong."""
 
     name: ClassVar[str] = "schedule-free"
+    packages: ClassVar[tuple[str, ...]] = ("schedulefree",)
     settings: ClassVar[str] = (
         f"schedulefree.SGDScheduleFree in place of SGD, AdamWScheduleFree of the others, at the user's learning rates, no "
         f"schedule, warm-up {WARMUP_FRAC:.0%} of the steps, train and eval modes, BatchNorm recalibrated on {_CALIBRATION} "

@@ -27,6 +27,11 @@ class Data:
     x_valid: Tensor
     y_valid: Tensor
 
+    @property
+    def tokens(self) -> int:
+        """Size of the vocabulary; 0 where inputs are no tokens."""
+        return 0 if self.x.is_floating_point() else int(self.x.max()) + 1
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task:

@@ -18,7 +18,8 @@ _RECALL_CLASSES, _RECALL_LENGTH, _RECALL_NOISE = 6, 10, 0.1
 # -- markov: each token follows from the one before the last, most of the time
 _MARKOV_TOKENS, _MARKOV_LENGTH, _MARKOV_NOISE = 16, 16, 0.2
 
-# -- topics: words of a long-tailed vocabulary, more likely in texts of their own topic
+# -- topics: words of a long-tailed vocabulary, more likely in texts of their own topic. The best accuracy is that of Bayes' rule
+# on 200,000 texts, standard error 0.0004
 _WORDS, _TOPICS, _WORDS_A_TEXT, _TOPICAL = 2000, 4, 24, 0.35
 
 
@@ -52,13 +53,16 @@ def _markov(_: str) -> Data:
 def _topics(_: str) -> Data:
     g = torch.Generator().manual_seed(3)
     n = _N_TRAIN + _N_VALID
-    rank = torch.arange(1, _WORDS + 1, dtype=torch.float64)
-    common = 1 / rank
     owner = torch.randint(_TOPICS, (_WORDS,), generator=g)
     y = torch.randint(_TOPICS, (n,), generator=g)
+    return _cut(torch.multinomial(words_of_topics(owner)[y], _WORDS_A_TEXT, replacement=True, generator=g), y)
+
+
+def words_of_topics(owner: Tensor) -> Tensor:
+    """Probability of each word in a text of each topic, ``[topics, words]``, given the topic ``owner`` of each word."""
+    common = 1 / torch.arange(1, _WORDS + 1, dtype=torch.float64)
     topical = torch.stack([torch.where(owner == t, common, 0.0) for t in range(_TOPICS)])
-    mixed = (1 - _TOPICAL) * common / common.sum() + _TOPICAL * topical / topical.sum(1, keepdim=True)
-    return _cut(torch.multinomial(mixed[y], _WORDS_A_TEXT, replacement=True, generator=g), y)
+    return (1 - _TOPICAL) * common / common.sum() + _TOPICAL * topical / topical.sum(1, keepdim=True)
 
 
 RECALL = Task(
@@ -77,4 +81,4 @@ MARKOV = Task(
     batch=64,
     best=1 - _MARKOV_NOISE + _MARKOV_NOISE / _MARKOV_TOKENS,
 )
-TOPICS = Task(name="topics", load=_topics, nets={"bag": partial(Bag, _WORDS, _TOPICS)}, steps=200, batch=64)
+TOPICS = Task(name="topics", load=_topics, nets={"bag": partial(Bag, _WORDS, _TOPICS)}, steps=200, batch=64, best=0.9676)

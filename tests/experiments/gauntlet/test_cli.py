@@ -13,6 +13,7 @@ from experiments.gauntlet import cli, engine, provenance
 from experiments.gauntlet.cells import Cell, Column, uniform
 from experiments.gauntlet.cost import estimate_s, n_runs, total_s
 from experiments.gauntlet.provenance import fingerprint
+from experiments.gauntlet.recovered import Oracle
 from experiments.gauntlet.store import Store
 from experiments.gauntlet.tiers import TIERS, first_runs, other_runs
 from experiments.gauntlet.timing import wall_over_plain, walls
@@ -123,7 +124,9 @@ def test_a_row_depends_on_adaptlrs_code_where_adaptlr_made_it(tmp_path: Path, mo
 def test_the_estimate_counts_the_runs_that_are_made() -> None:
     tier = TIERS["standard"]
     columns, seeds = list(tier.columns), list(tier.seeds)
-    runs = first_runs(columns, seeds) + other_runs(tier, columns, seeds, tier.methods, dict.fromkeys(columns, 0.01))
+    runs = first_runs(columns, seeds) + other_runs(
+        tier, columns, seeds, tier.methods, dict.fromkeys(columns, Oracle(value=0.9, lr=0.01, top_lr=0.01, chance=0.1))
+    )
     assert sum(n_runs(tier, columns, seeds, tier.methods).values()) == len(runs)
     assert estimate_s(tier, columns, seeds, tier.methods) == pytest.approx(total_s(runs))
     assert estimate_s(tier, columns, seeds, tier.methods) < 3600 * 2

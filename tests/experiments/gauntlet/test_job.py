@@ -12,6 +12,7 @@ from experiments.gauntlet.cells import GRID, OWN, SLICE, Cell, Column, Plan, edg
 from experiments.gauntlet.faults import FAULTS
 from experiments.gauntlet.job import prepare
 from experiments.gauntlet.optimizers import OPTIMIZERS, set_lrs, split_groups
+from experiments.gauntlet.recovered import Oracle
 from experiments.gauntlet.tasks import TASKS
 from experiments.gauntlet.tiers import TIERS, first_runs, other_runs
 
@@ -70,29 +71,32 @@ def test_the_ramp_begins_at_60_percent_and_ends_at_a_thousand() -> None:
 def test_poison_is_one_batch_through_the_inputs_or_for_tokens_through_the_loss(fault: str, check) -> None:
     floats, tokens = torch.ones(2, 2), torch.ones(2, 2, dtype=torch.long)
     poison = FAULTS[fault]
-    hit = [s for s in range(100) if not torch.equal(poison.inputs(floats, s, 100), floats)]
+    hit = [s for s in range(100) if not torch.equal(poison.inputs(floats, s, 100, tokens=7), floats)]
     assert hit == [60]
-    assert check(float(poison.inputs(floats, 60, 100)[0, 0]))
+    assert check(float(poison.inputs(floats, 60, 100, tokens=7)[0, 0]))
     assert poison.loss_factor(floats, 60, 100) == 1.0
-    assert torch.equal(poison.inputs(tokens, 60, 100), tokens)
+    assert torch.equal(poison.inputs(tokens, 60, 100, tokens=7), tokens)
     assert [s for s in range(100) if poison.loss_factor(tokens, s, 100) != 1.0] == [60]
     assert check(poison.loss_factor(tokens, 60, 100))
 
 
 def test_a_shift_lasts_and_the_validation_part_goes_with_it() -> None:
     shift, tokens = FAULTS["shift"], torch.arange(50)
-    assert torch.equal(shift.inputs(tokens, 59, 100), tokens)
-    shifted = shift.inputs(tokens, 60, 100)
+    assert torch.equal(shift.inputs(tokens, 59, 100, tokens=50), tokens)
+    shifted = shift.inputs(tokens, 60, 100, tokens=50)
     assert torch.equal(shifted.sort().values, tokens)
     assert int((shifted != tokens).sum()) == 5
-    assert torch.equal(shift.valid_inputs(tokens), shifted)
-    assert torch.equal(shift.inputs(torch.ones(3), 99, 100), torch.full((3,), 2.0))
+    assert torch.equal(shift.inputs(tokens[:9], 60, 100, tokens=50), shifted[:9]), "whatever the largest token of a batch"
+    assert torch.equal(shift.valid_inputs(tokens, tokens=50), shifted)
+    assert torch.equal(shift.inputs(torch.ones(3), 99, 100, tokens=50), torch.full((3,), 2.0))
 
 
 def test_a_tier_has_every_cell_once_and_the_plain_run_to_each() -> None:
     tier = TIERS["standard"]
     name = tier.late_columns[0] if tier.late_columns else ""
-    runs = first_runs([name], [0, 1]) + other_runs(tier, [name], [0, 1], tier.methods, {name: 0.01})
+    runs = first_runs([name], [0, 1]) + other_runs(
+        tier, [name], [0, 1], tier.methods, {name: Oracle(value=0.9, lr=0.01, top_lr=0.1, chance=0.1)}
+    )
     names = [f"{m}|{c.name}" for c, m in runs]
     assert len(set(names)) == len(names)
     plain = {c.name for c, m in runs if m == "plain"}
@@ -100,6 +104,7 @@ def test_a_tier_has_every_cell_once_and_the_plain_run_to_each() -> None:
     assert {c.plan.kind for c, m in runs} == {"grid", "starving", "hot group", "edge", "own"}
     assert len([1 for c, m in runs if m == "prodigy"]) == 2 * (1 + len(tier.late))
     assert {c.plan.lrs[0] for c, m in runs if m == "adaptlr" and c.plan.kind == "grid"} == set(GRID)
+    assert {c.plan.lrs[0] for c, _ in runs if c.plan.kind == "edge"} == {0.2, 0.5}, "above the highest that is healthy"
 
 
 def test_what_depends_on_the_best_learning_rate_has_it_in_its_name() -> None:

@@ -143,3 +143,14 @@ def test_late_breaks_are_scored_apart_against_the_unbroken_run() -> None:
     assert out["late_breaks"]["worst"] == pytest.approx(0.9)
     assert out["late_breaks"]["ramp"]["mean"] == pytest.approx(0.9)
     assert out["late_breaks"]["nan-batch"]["mean"] == pytest.approx(1.0)
+
+
+def test_of_a_late_break_counts_what_was_found_from_the_break_on() -> None:
+    found = [
+        row(0.85, lr=0.1, method="adaptlr", fault="ramp", fault_step=60, findings=[event(10, "too cold"), event(62, "too hot")]),
+        row(0.85, lr=0.1, method="adaptlr", fault="nan-batch", fault_step=60, findings=[event(10, "non-finite")]),
+        row(0.85, lr=0.1, method="adaptlr", fault="shift", fault_step=60),
+    ]
+    late = [row(0.5, lr=0.1, fault=f) for f in ("ramp", "nan-batch", "shift")]
+    out = line([*GRID, *late, *found])["late_breaks"]
+    assert out["detection"] == out["diagnosis"] == pytest.approx(0.5), "a shift is nobody's wrong learning rate"

@@ -7,6 +7,7 @@ import torch
 
 from experiments.gauntlet.tasks import TASKS, Task
 from experiments.gauntlet.tasks.record import Goal
+from experiments.gauntlet.tasks.sequences import words_of_topics
 
 EMBEDDED = [t for t in TASKS.values() if t.name != "fashion"]
 
@@ -47,6 +48,16 @@ def test_markov_needs_the_token_before_the_last_and_the_last_tells_nothing() -> 
     both = torch.cat([data.x, data.x_valid])
     assert best_from(both[:, :-1]) == pytest.approx(task.best, abs=0.01)
     assert best_from(both[:, 1:]) < 0.1
+
+
+def test_topics_bayes_rule_reaches_the_known_best() -> None:
+    task = TASKS["topics"]
+    data = task.load("")
+    owner = torch.randint(4, (2000,), generator=torch.Generator().manual_seed(3))
+    words = words_of_topics(owner)
+    answer = (words / words.sum(1, keepdim=True)).log()[:, data.x_valid].sum(-1).argmax(0)
+    assert task.best is not None
+    assert float((answer == data.y_valid).float().mean()) == pytest.approx(task.best, abs=3 * (task.best * 0.0324 / 2048) ** 0.5)
 
 
 @pytest.mark.parametrize(("goal", "y", "chance"), [(Goal.CLASS, [0, 0, 1], 2 / 3), (Goal.NUMBER, [1.0, 2.0, 5.0], 0.0)])
