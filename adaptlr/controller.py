@@ -22,7 +22,7 @@ from adaptlr.act.snapshot import Ring, Stateful, capture, restore
 from adaptlr.judge.control import Control, GroupControl, Refuge, Settings, hold_all, measured
 from adaptlr.judge.detect import observe
 from adaptlr.judge.history import History
-from adaptlr.judge.policy import decide, news
+from adaptlr.judge.policy import acquit, decide, news
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.measure import provenance
 from adaptlr.measure.activations import ActivationProbe
@@ -144,7 +144,7 @@ class Controller:
         )
         self._weights = WeightProbe(groups, coordinates=s.coordinates, seed=s.seed)
         self._distance = DistanceEstimate(len(groups))
-        self._provenance: dict[int, Provenance] = {}
+        self._provenance: tuple[Provenance, ...] = ()
         self.trace = Trace(
             trace,
             settings={
@@ -231,6 +231,8 @@ class Controller:
 
     def _before_step(self, lrs: list[float]) -> Sequence[float]:
         self._check_same_groups(lrs)
+        if not self._provenance:  # once, of the weights that no step has touched
+            self._provenance = provenance.of_groups(self._port.params())
         self._lrs = tuple(lrs)
         if self._control.acted:
             self._control = dataclasses.replace(self._control, groups=hold_all(self._control.groups, lrs))
@@ -291,7 +293,9 @@ class Controller:
             for finding in new:
                 self._say(finding)
             return
-        self._control, decision = decide(self.settings, self._control, findings, reading, self._history, self._refuges())
+        self._control, decision = acquit(self._control, reading, self._history)
+        if decision is None:
+            self._control, decision = decide(self.settings, self._control, findings, reading, self._history, self._refuges())
         if decision is not None and decision.action is Action.HOLD and not new:
             decision = None
         for finding in findings:
@@ -320,8 +324,6 @@ class Controller:
         return Reading(step=pending.step, loss=float(pending.loss), epoch=pending.epoch, stages=stages, groups=groups)
 
     def _group_reading(self, index: int, numbers: GroupNumbers, lr: float, scale: float, decay: float) -> GroupReading:
-        if index not in self._provenance:
-            self._provenance[index] = provenance.of_group(self._port.params()[index]) if self._step <= 1 else Provenance.UNKNOWN
         return GroupReading(
             index=index,
             stages=self._stages_of_group[index],

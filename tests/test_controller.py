@@ -15,6 +15,7 @@ from torch import nn
 from adaptlr import Action, AdaptLRWarning, Controller, Decision, Finding, Kind, Sampling, Thresholds, Trace
 from adaptlr.judge.detect import observe
 from adaptlr.judge.history import History
+from adaptlr.records import Provenance
 from tests.nets import batches, convnet, same, train
 
 
@@ -33,6 +34,13 @@ def test_a_healthy_run_is_bit_identical(optimizer: str, lr: float, one_cycle: bo
     assert same(plain.losses, watched.losses)
     assert same(plain.state, watched.state)
     assert plain.rng == watched.rng
+
+
+def test_where_weights_came_from_is_asked_before_the_first_step() -> None:
+    """A step of many times the weights leaves nothing of how they were drawn."""
+    ruined = train("adam", 10.0, steps=1, controller={"act": False, "announce": silent})
+    assert ruined.controller is not None
+    assert [g.provenance for g in ruined.controller.trace.readings[0].groups] == [Provenance.RANDOM]
 
 
 @pytest.mark.parametrize("lr", [10.0, 1e-7])

@@ -9,7 +9,7 @@ import dataclasses
 import math
 import statistics
 
-from adaptlr.judge.history import History
+from adaptlr.judge.history import GroupPast, History
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.judge.words import group_name, number, place, sentence_groups
 from adaptlr.records import Finding, GroupReading, Kind, Provenance, Reading
@@ -78,33 +78,31 @@ def starved(history: History, reading: Reading, limits: Thresholds) -> Finding |
 def too_cold(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
     """Every group moves too little for the net to be trained in a sensible time, and the schedule is not about to change that.
 
-    The sign is free of scale: rho x t, the step over the distance that the gradients vouch for, times the steps taken. While a
-    net walks a straight line it stays near 2-5 whatever the net and the optimizer; at a good learning rate it climbs far above.
-    A warm-up that still rises is left alone unless nothing moves at all; an annealed tail always.
+    The sign is free of scale: the length of the path so far over the distance that the gradients vouch for. While a net walks a
+    straight line it stays below 7 whatever the net, the optimizer and the schedule; at a good learning rate it climbs far above.
+    Updates that are less small are accused only if the loss has as good as not changed, or if the learning rate is no longer the
+    user's own: then the search for it goes on. A warm-up that still rises is left alone unless nothing moves at all; an annealed
+    tail always.
 
     Source: D-Adaptation's estimate (Defazio & Mishchenko 2023), measured as a sign.
     """
     moving = [(g, p) for g, p in zip(reading.groups, history.groups, strict=True) if _moves(g)]
     if not moving or min(p.age for _, p in moving) < limits.cold_steps // 2:
         return None
-    if history.median(5) < limits.learned_frac * history.start_level:
+    helped = any(g.scale != 1.0 for g, _ in moving)
+    if history.median(5) < (limits.found_frac if helped else limits.learned_frac) * history.start_level:
         return None
     still = max(statistics.median(p.ratios) if p.ratios else 0.0 for _, p in moving)
     annealed = any(g.lr < 0.5 * p.peak_lr for g, p in moving)
-    if annealed or not still < limits.cold_ratio:
+    if annealed or not still < _bar(history, limits, helped=helped):
         return None
-    if still >= limits.frozen_ratio:
-        # The smaller the steps, the less straight the walk need look: noise bends it, and a healthy net's steps are not small.
-        straight = limits.cold_walk * min(3.0, math.sqrt(limits.cold_ratio / still))
-        walks = [p.walk for _, p in moving if p.walk is not None]
-        rising = any(p.rising for _, p in moving)
-        if rising or not walks or min(p.age for _, p in moving) < limits.cold_steps or max(walks) > straight:
-            return None
+    if still >= limits.frozen_ratio and not _straight(moving, still, limits, helped=helped):
+        return None
     groups = tuple(g.index for g, _ in moving)
     walk = max((p.walk for _, p in moving if p.walk is not None), default=0.0)
     text = (
-        f"{sentence_groups(reading, groups)} too cold: no group moves more than {number(still)} of its weight a step, "
-        f"and the net has walked in a straight line so far"
+        f"{sentence_groups(reading, groups)} {'still ' if helped else ''}too cold: no group moves more than {number(still)} of its "
+        f"weight a step, and the net has walked in a straight line so far"
     )
     return Finding(
         step=reading.step,
@@ -114,6 +112,26 @@ def too_cold(history: History, reading: Reading, limits: Thresholds) -> Finding 
         message=f"{place(reading)}: {text}",
         evidence={"update_ratio": still, "walk": walk},
     )
+
+
+def _bar(history: History, limits: Thresholds, *, helped: bool) -> float:
+    """The update ratio below which a net may be called cold."""
+    if helped:
+        return limits.search_ratio
+    unchanged = history.median(5) >= limits.unchanged_frac * history.start_level
+    return limits.slow_ratio if unchanged else limits.cold_ratio
+
+
+def _straight(moving: list[tuple[GroupReading, GroupPast]], still: float, limits: Thresholds, *, helped: bool) -> bool:
+    """The net has walked in a straight line for long enough to tell, and not on a schedule that rises.
+
+    The smaller the steps, the less straight the walk need look: noise bends it, and a healthy net's steps are not small.
+    """
+    straight = limits.cold_walk * min(3.0, max(1.0, math.sqrt(limits.cold_ratio / still)))
+    walks = [p.walk for _, p in moving if p.walk is not None]
+    steps = limits.search_steps if helped else limits.cold_steps
+    rising = any(p.rising for _, p in moving)
+    return not rising and bool(walks) and min(p.age for _, p in moving) >= steps and max(walks) <= straight
 
 
 def decay_dominated(history: History, reading: Reading, limits: Thresholds) -> Finding | None:

@@ -33,6 +33,7 @@ class Settings:
     )
     retreat: float = 3.0  # each further failure divides ceiling and learning rate by this, [1.5, 100]
     raise_ratio: float = 5e-3  # update ratio that a net which was too cold is raised to, (0, 1)
+    search_ceiling: float = 0.03  # update ratio that a net which walks straight on may be raised to, (0, 1)
     raise_again: float = 3.0  # factor of a further raise, (1, 100]
     early_steps: int = 200  # a run that broke slowly before this step starts over: snapshots may hold the damage already, [0, 1e9]
     max_rollbacks: int = 8  # in one run, [0, 1000]; then it says so, and holds
@@ -46,6 +47,7 @@ class Settings:
             "slow_retreat": (1.5, 1000),
             "retreat": (1.5, 100),
             "raise_ratio": (0, 1),
+            "search_ceiling": (0, 1),
             "raise_again": (1, 100),
             "early_steps": (0, 10**9),
             "max_rollbacks": (0, 1000),
@@ -75,6 +77,15 @@ class GroupControl:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Suspicion:
+    """What a rollback held against the learning rate. If the loss is no lower where the run goes on from, it was not to blame."""
+
+    level: float  # the loss that the run had come down to
+    loss: float  # and what it was back at
+    groups: tuple[GroupControl, ...]  # as they were held before
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Control:
     """The policy's memory. It survives every rollback."""
 
@@ -85,6 +96,8 @@ class Control:
     stopped: bool = False
     last_said: tuple[tuple[Kind, int], ...] = ()  # step on which a kind was last found
     last_poison: int | None = None
+    acquitted: bool = False  # a learning rate was, once: no second time
+    suspicion: Suspicion | None = None  # of the newest rollback, until the first losses after it are in
     peak_lrs: tuple[float, ...] | None = None  # the largest lr that the schedule will reach, if the adapter knows; for advice only
 
     @property

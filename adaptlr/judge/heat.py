@@ -151,7 +151,7 @@ RULES: tuple[Rule, ...] = (non_finite, ruinous_step, runaway, divergence, collap
 
 def _walks(group: GroupPast) -> bool:
     """The group is getting somewhere: its gradients vouch for the distance it goes."""
-    return group.walk is not None and group.walk < 5 * group.age
+    return group.index is not None and group.index < 5
 
 
 def _hot_groups(history: History, bar: float) -> tuple[int, ...]:

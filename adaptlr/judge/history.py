@@ -18,7 +18,7 @@ _STAGE_BASELINE = 4  # readings of a stage that make its own baseline
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GroupPast:
-    """One group's last steps. Ratios, travel and walk are of the steps since the start or the last change of its scale."""
+    """One group's last steps. Ratios, path and walk are of the steps since the start or the last change of its scale."""
 
     ratios: tuple[float, ...] = ()  # update ratios, newest last
     peak_lr: float = 0.0  # largest scheduled lr so far
@@ -26,8 +26,15 @@ class GroupPast:
     rising: bool = False  # the schedule is still going up
     first_grad: float = 0.0  # gradient RMS of the run's first step, when nothing was ruined yet
     starved_steps: int = 0  # in a row; counted by the rule's own condition on a reading
-    walk: float | None = None  # rho x t, newest
+    index: float | None = None  # distance index rho, newest
+    path: float = 0.0  # sum of the update ratios
     age: int = 0  # steps since the start or the last change of scale
+
+    @property
+    def walk(self) -> float | None:
+        """The length of the path over the distance that the gradients vouch for: rho x t where steps are equal."""
+        last = self.ratios[-1] if self.ratios else 0.0
+        return self.index * self.path / last if self.index is not None and last > 0 else None
 
     @property
     def recent_ratio(self) -> float:
@@ -114,7 +121,8 @@ def _advance_group(past: GroupPast, now: GroupReading) -> GroupPast:
         rising=past.age > 0 and now.lr > past.last_lr,
         first_grad=past.first_grad or (grad if math.isfinite(grad) else 0.0),
         starved_steps=past.starved_steps,
-        walk=now.distance_index * age if now.distance_index is not None else None,
+        index=now.distance_index,
+        path=past.path + (ratio if ratio is not None and math.isfinite(ratio) else 0.0),
         age=age,
     )
 

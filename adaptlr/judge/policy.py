@@ -11,11 +11,23 @@ import dataclasses
 import math
 import statistics
 
-from adaptlr.judge.control import WARMUP_LEAST, WARMUP_MOST, Control, GroupControl, Refuge, Settings, hold_all, hold_under
+from adaptlr.judge.control import (
+    WARMUP_LEAST,
+    WARMUP_MOST,
+    Control,
+    GroupControl,
+    Refuge,
+    Settings,
+    Suspicion,
+    hold_all,
+    hold_under,
+)
 from adaptlr.judge.detect import HOT
 from adaptlr.judge.history import History
-from adaptlr.judge.words import group_name, number, times
+from adaptlr.judge.words import group_name, number, place, times
 from adaptlr.records import Action, Decision, Finding, Kind, Provenance, Reading
+
+_ACQUITTAL_STEPS = 3
 
 
 def news(settings: Settings, control: Control, findings: tuple[Finding, ...]) -> tuple[Control, tuple[Finding, ...]]:
@@ -51,6 +63,40 @@ def decide(
     return control, None
 
 
+def acquit(control: Control, reading: Reading, history: History) -> tuple[Control, Decision | None]:
+    """If the loss is as high on the healthy weights that were put back, the data has changed: learning rates are as they were.
+
+    Asked with every reading; answered three readings after a rollback, once a run.
+    """
+    suspicion = control.suspicion
+    if suspicion is None or history.age < _ACQUITTAL_STEPS:
+        return control, None
+    done = dataclasses.replace(control, suspicion=None)
+    if not history.median(_ACQUITTAL_STEPS) > 0.5 * (suspicion.level + suspicion.loss):
+        return done, None
+    groups = tuple(
+        dataclasses.replace(now, scale=was.scale, ceiling=was.ceiling, max_lr=was.max_lr, warmup=1.0)
+        for now, was in zip(done.groups, suspicion.groups, strict=True)
+    )
+    new = dataclasses.replace(done, groups=groups, acquitted=True)
+    message = (
+        f"{place(reading)}: the loss is {number(history.median(_ACQUITTAL_STEPS))} on the healthy weights too, so the data has "
+        f"changed, and no learning rate is to blame; learning rates are as they were"
+    )
+    return new, Decision(
+        step=reading.step,
+        action=Action.RESCALE,
+        scales_before=control.scales,
+        scales_after=new.scales,
+        message=message,
+    )
+
+
+def _had_learned(finding: Finding) -> bool:
+    """The run had lost again what it had learned, and that was more than half of the loss at its start."""
+    return "best" in finding.evidence and finding.evidence["best"] < 0.5 * finding.evidence["start"]
+
+
 def _roll_back(
     settings: Settings, control: Control, finding: Finding, reading: Reading, history: History, refuges: tuple[Refuge, ...]
 ) -> tuple[Control, Decision]:
@@ -68,7 +114,7 @@ def _roll_back(
     certified = [r for r in refuges if r.certified]
     first_time = control.rollbacks == 0 or ruined_by_data
     slow = finding.kind is Kind.COLLAPSE or "stalled" in finding.evidence or "best" in finding.evidence
-    early = slow and reading.step < settings.early_steps
+    early = slow and reading.step < settings.early_steps and not _had_learned(finding)
     refuge = certified[-1] if certified and first_time and not early else refuges[0]
     if ruined_by_data:
         new = dataclasses.replace(control, rollbacks=control.rollbacks + 1, last_poison=reading.step, acted=True)
@@ -88,7 +134,10 @@ def _roll_back(
         for index, (g, now) in enumerate(zip(control.groups, reading.groups, strict=True))
     )
     groups = _with_followers(groups, reading)
-    new = dataclasses.replace(control, groups=groups, rollbacks=control.rollbacks + 1, acted=True)
+    suspicion = None
+    if refuge is not refuges[0] and math.isfinite(history.best) and not control.acquitted:
+        suspicion = Suspicion(level=history.best, loss=history.median(_ACQUITTAL_STEPS), groups=control.groups)
+    new = dataclasses.replace(control, groups=groups, rollbacks=control.rollbacks + 1, acted=True, suspicion=suspicion)
     factor = min((a.scale / b.scale for a, b in zip(new.groups, control.groups, strict=True)), default=1.0)
     held = min((g.ceiling for g in groups if g.ceiling is not None), default=settings.ceiling)
     done = (
@@ -197,7 +246,8 @@ def _warm(settings: Settings, control: Control, finding: Finding, reading: Readi
         if i not in finding.groups:
             groups.append(g)
             continue
-        lifted = dataclasses.replace(g, scale=g.scale * factor, ceiling=g.ceiling if g.ceiling is not None else settings.ceiling)
+        ceiling = settings.ceiling if g.ceiling is None else min(g.ceiling * factor, max(g.ceiling, settings.search_ceiling))
+        lifted = dataclasses.replace(g, scale=g.scale * factor, ceiling=ceiling)
         groups.append(hold_under(lifted, reading.groups[i].lr))
     new = dataclasses.replace(control, groups=_with_followers(tuple(groups), reading), raises=control.raises + 1, acted=True)
     gained = max(a.scale / b.scale for a, b in zip(new.groups, control.groups, strict=True))

@@ -38,8 +38,13 @@ class Thresholds:
     starved_share: float = 0.01  # a group's update ratio over the median of the others' at which it is starved, (0, 1)
     starved_ratio: float = 1e-4  # and its update ratio itself, (0, 1): below it a weight needs 10,000 steps to move by its own size
     starved_steps: int = 4  # steps in a row, [1, 1000]
-    cold_walk: float = 3.8  # rho x t of a straight line, (0, 100]: about 5 in theory, 2-3.6 measured when cold
+    cold_walk: float = 7.0  # path over vouched distance of a straight line, (0, 100]: 1-6 measured when cold, under any schedule
     cold_ratio: float = 6e-4  # update ratio at and above which no group is called cold, (0, 1): healthy plateaus stay above
+    slow_ratio: float = 3e-3  # likewise where the loss, after so many steps, is as good as unchanged, (0, 1)
+    unchanged_frac: float = 0.95  # of the loss at the start: what "as good as unchanged" is, (0, 1]
+    search_ratio: float = 0.02  # likewise where the learning rate is no longer the user's own, (0, 1)
+    search_steps: int = 12  # steps of evidence there, [8, 10000]
+    found_frac: float = 0.3  # and the share of the loss at the start below which the search is over, (0, 1]
     learned_frac: float = 0.6  # of the loss at the start: a run below it is learning, whatever its updates, (0, 1]
     cold_steps: int = 16  # steps of evidence, [8, 10000]: rho is noise before that
     frozen_ratio: float = 1e-5  # update ratio at which even a warm-up of x25 would leave a net standing still, (0, 1)
@@ -70,7 +75,12 @@ class Thresholds:
             "starved_steps": (0, 1000),
             "cold_walk": (0, 100),
             "cold_ratio": (0, 1),
+            "slow_ratio": (0, 1),
+            "unchanged_frac": (0, 1),
             "learned_frac": (0, 1),
+            "search_ratio": (0, 1),
+            "search_steps": (7, 10_000),
+            "found_frac": (0, 1),
             "cold_steps": (7, 10_000),
             "frozen_ratio": (0, 1),
             "decay_share": (0, 1),

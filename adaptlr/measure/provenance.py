@@ -85,6 +85,20 @@ def of_weight(weight: Tensor, *, seed: int = 0) -> Provenance:
     return Provenance.UNKNOWN
 
 
+def of_groups(groups: Sequence[Sequence[nn.Parameter]]) -> tuple[Provenance, ...]:
+    """Where each group's weights came from. One with too few entries to tell is as random as the others, if none is trained."""
+    own = [of_group(params) for params in groups]
+    if Provenance.RANDOM not in own or Provenance.TRAINED in own:
+        return tuple(own)
+    return tuple(Provenance.RANDOM if _too_small(g) else p for g, p in zip(groups, own, strict=True))
+
+
+def _too_small(params: Sequence[nn.Parameter]) -> bool:
+    """No weight of the group has entries enough; and it has one that is no constant, which some nets begin a branch with."""
+    weights = [p for p in params if p.ndim >= 2]
+    return all(p.numel() < MIN_WEIGHTS for p in weights) and any(bool((p != p.flatten()[0]).any()) for p in weights)
+
+
 def of_group(params: Sequence[nn.Parameter]) -> Provenance:
     """Where a group's weights came from, by its largest few tensors: RANDOM only if most of what was tested says so and none of it
     is TRAINED; TRAINED as soon as a quarter of it is."""

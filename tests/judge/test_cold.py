@@ -69,7 +69,7 @@ def test_the_starved_message_names_groups_and_stages() -> None:
 
 
 def cold_run(*, ratio: float, rho_t: float | None, lrs: list[float] | None = None, losses: list[float] | None = None) -> bool:
-    """Is a run with this update ratio and this straightness of walk called too cold within 40 steps?"""
+    """Is a run with this update ratio and this path over vouched distance called too cold within 40 steps?"""
     n = 40
     lrs = lrs or [1e-5] * n
     losses = losses or [2.3] * n
@@ -86,9 +86,11 @@ def cold_run(*, ratio: float, rho_t: float | None, lrs: list[float] | None = Non
     [
         pytest.param(2e-4, 2.5, True, id="small-straight"),
         pytest.param(2e-4, 20.0, False, id="small-but-settled"),
-        pytest.param(1e-3, 2.5, False, id="straight-but-moving"),
+        pytest.param(1e-3, 2.5, True, id="straight-and-unchanged"),
+        pytest.param(4e-3, 2.5, False, id="straight-but-moving"),
         pytest.param(2e-5, 8.0, True, id="tiny-and-bent-by-noise"),
-        pytest.param(5e-4, 6.9, False, id="healthy-plateau"),
+        pytest.param(5e-4, 8.0, False, id="healthy-plateau"),
+        pytest.param(1e-3, 8.0, False, id="unchanged-but-settled"),
         pytest.param(1e-6, None, True, id="standing-still"),
         pytest.param(2e-4, None, False, id="no-distance-yet"),
     ],
@@ -103,6 +105,46 @@ def test_a_rising_warm_up_and_an_annealed_tail_are_not_cold() -> None:
     assert not cold_run(ratio=2e-4, rho_t=2.5, lrs=rising)
     assert not cold_run(ratio=2e-4, rho_t=2.5, lrs=falling)
     assert cold_run(ratio=1e-6, rho_t=2.5, lrs=rising)  # no warm-up brings that to life
+
+
+def test_updates_that_are_not_tiny_are_cold_only_while_the_loss_is_unchanged() -> None:
+    assert not cold_run(ratio=1e-3, rho_t=2.5, losses=[2.3 * 0.99**i for i in range(40)])
+    assert cold_run(ratio=1e-3, rho_t=2.5, losses=[2.3 * 0.999**i for i in range(40)])
+
+
+def searching(*, ratio: float, rho_t: float, scale: float = 100.0, loss: float = 2.0) -> bool:
+    """Is a run whose learning rate is ours called too cold (again) within 20 steps?"""
+    losses = [2.3] * 5 + [loss] * 15
+    readings = [reading(i, x, group(ratio=ratio, lr=1e-5, scale=scale, rho=rho_t / (i + 1))) for i, x in enumerate(losses)]
+    found = [f for fs in play(readings)[1] for f in fs]
+    assert all(f.kind is Kind.TOO_COLD and "still too cold" in f.message for f in found)
+    return bool(found)
+
+
+@pytest.mark.parametrize(
+    ("run", "cold"),
+    [
+        pytest.param({"ratio": 5e-3, "rho_t": 4.0}, True, id="straight"),
+        pytest.param({"ratio": 5e-3, "rho_t": 4.0, "scale": 1.0}, False, id="the-users-own"),
+        pytest.param({"ratio": 5e-3, "rho_t": 12.0}, False, id="bent"),
+        pytest.param({"ratio": 2.5e-2, "rho_t": 4.0}, False, id="large-steps"),
+        pytest.param({"ratio": 5e-3, "rho_t": 4.0, "loss": 0.5}, False, id="learned"),
+    ],
+)
+def test_the_search_goes_on_while_the_net_walks_straight(run: dict[str, float], cold: bool) -> None:
+    assert searching(**run) is cold
+
+
+def test_the_walk_is_the_same_under_any_schedule() -> None:
+    """Equal steps, and steps that grow to the same path: the vouched distance grows with the path, not with the count of steps."""
+    rising = [1e-6 * (i + 1) for i in range(30)] + [3e-5] * 10
+    path, readings = 0.0, []
+    for i, lr in enumerate(rising):
+        ratio = 10 * lr
+        path += ratio
+        readings.append(reading(i, 2.3, group(ratio=ratio, lr=lr, rho=2.5 * ratio / path)))
+    found = kinds(play(readings)[1])
+    assert min(found) == 31, "as soon as the warm-up is over"
 
 
 def test_a_run_that_has_learned_is_not_cold() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from adaptlr.judge.control import Control, GroupControl, Refuge, Settings, hold_all, hold_under, measured
 from adaptlr.judge.history import History
-from adaptlr.judge.policy import decide, news
+from adaptlr.judge.policy import acquit, decide, news
 from adaptlr.records import Action, Finding, Kind, Provenance
 from tests.judge.runs import group, play, reading, simple
 
@@ -65,6 +65,15 @@ class TestRollBack:
         _, decision = decide(Settings(), start, (late,), reading(1000, 2.3, group(lr=1.0)), History(), (START, LATER))
         assert decision is not None
         assert decision.restored_step == 64
+
+    def test_what_was_learned_is_not_thrown_away_early_in_the_run_either(self) -> None:
+        lost = finding(Kind.TOO_HOT, 0, step=120, loss=2.0, best=0.5, start=2.3)
+        little = finding(Kind.TOO_HOT, 0, step=120, loss=2.2, best=1.8, start=2.3)
+        found = [
+            decide(Settings(), Control(groups=(ONE,)), (f,), reading(120, 2.0, group(lr=1.0)), History(), (START, LATER))[1]
+            for f in (lost, little)
+        ]
+        assert [d.restored_step for d in found if d] == [64, 0]
 
     def test_a_group_that_is_not_accused_keeps_its_learning_rate(self) -> None:
         calm = GroupControl(per_lr=10.0, first_per_lr=10.0, first_lr=1e-3)
@@ -120,6 +129,50 @@ class TestRollBack:
         assert decide(Settings(), control, (), reading(1, 2.0), History(), (START,)) == (control, None)
 
 
+class TestAcquit:
+    """Loss 2.3 at the start, down to 0.5; back at 2.0 when the run went back to step 64."""
+
+    WAS = GroupControl(per_lr=1.0, first_per_lr=1.0, first_lr=0.1)
+
+    def rolled_back(self, *, refuges: tuple[Refuge, ...] = (START, LATER), **control: object) -> Control:
+        history = History(start=(2.3,) * 5, losses=(0.5, 0.5, 2.0, 2.0, 2.0), best=0.5, age=120)
+        lost = finding(Kind.TOO_HOT, 0, step=120, loss=2.0, best=0.5, start=2.3)
+        before = Control(groups=(self.WAS,), **control)  # type: ignore[arg-type]
+        after, decision = decide(Settings(), before, (lost,), reading(120, 2.0, group(lr=0.1)), history, refuges)
+        assert decision is not None
+        assert decision.restored_step == refuges[-1].step
+        assert after.scales[0] < 1
+        return after
+
+    def after(self, losses: list[float], control: Control) -> tuple[Control, list[str]]:
+        history, said = History(start=(2.3,) * 5), []
+        for i, loss in enumerate(losses):
+            history = dataclasses.replace(history, losses=(*history.losses, loss), age=i + 1)
+            control, decision = acquit(control, reading(121 + i, loss), history)
+            said += [decision.message] if decision else []
+        return control, said
+
+    def test_the_loss_is_as_high_on_healthy_weights(self) -> None:
+        control, said = self.after([2.0, 1.9, 2.1, 1.8], self.rolled_back())
+        assert dataclasses.replace(control.groups[0], per_lr=1.0) == self.WAS
+        assert said == [
+            "step 123: the loss is 2 on the healthy weights too, so the data has changed, and no learning rate is to blame; "
+            "learning rates are as they were"
+        ]
+
+    def test_the_loss_is_healthy_again(self) -> None:
+        held = self.rolled_back()
+        control, said = self.after([0.5, 0.6, 2.0, 2.0, 2.0], held)
+        assert said == []
+        assert control == dataclasses.replace(held, suspicion=None)
+
+    def test_once_a_run(self) -> None:
+        assert self.rolled_back(acquitted=True).suspicion is None
+
+    def test_not_at_the_runs_start_where_every_loss_is_high(self) -> None:
+        assert self.rolled_back(refuges=(START,)).suspicion is None
+
+
 class TestFeed:
     def test_starved_groups_get_the_learning_rate_of_the_best_fed(self) -> None:
         three = (group(0, lr=1e-6), group(1, lr=1e-4), group(2, lr=1e-2))
@@ -161,6 +214,25 @@ class TestWarm:
         assert control.scales == (1.0,)
         assert decision is not None
         assert decision.action is Action.HOLD  # type: ignore[attr-defined]
+
+    @pytest.mark.parametrize(
+        ("ceiling", "then"), [(0.01, 0.03), (0.03, 0.03), (0.05, 0.05)], ids=["lifted", "at-most", "never-lowered"]
+    )
+    def test_the_search_goes_on_from_a_scale_that_is_ours(self, ceiling: float, then: float) -> None:
+        """Per unit of learning rate the net moves 50 of its weights: the raised step is held under the ceiling, which is lifted."""
+        before = Control(groups=(GroupControl(per_lr=50.0, scale=100.0, ceiling=ceiling),), acted=True, raises=1)
+        still = reading(20, 2.3, group(ratio=5e-3, lr=1e-6, scale=100.0))
+        control, decision = decide(Settings(), before, (finding(Kind.TOO_COLD, 0),), still, History(), (START,))
+        assert decision is not None
+        assert control.scales == pytest.approx((300.0,))
+        assert control.groups[0].ceiling == pytest.approx(then)
+
+    def test_a_learning_rate_that_broke_the_run_is_not_gone_back_to(self) -> None:
+        before = Control(groups=(GroupControl(per_lr=1.0, scale=0.01, ceiling=0.01, max_lr=0.012),), acted=True, rollbacks=1)
+        still = reading(20, 2.3, group(ratio=0.01, lr=1.0, scale=0.01))
+        control, decision = decide(Settings(), before, (finding(Kind.TOO_COLD, 0),), still, History(), (START,))
+        assert decision is not None
+        assert control.scales == pytest.approx((0.012,))
 
     def test_the_budget_of_raises(self) -> None:
         control, decision = self.cold(Provenance.RANDOM, raises=6)

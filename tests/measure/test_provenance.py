@@ -27,6 +27,7 @@ from adaptlr.measure.provenance import (
     edge_ratio,
     ks_distance,
     of_group,
+    of_groups,
     of_weight,
 )
 from adaptlr.records import Provenance
@@ -238,6 +239,21 @@ def test_groups(weights: list[tuple[Provenance, int]], said: Provenance) -> None
     params = [weight(p, n) for p, n in weights]
     biases = [nn.Parameter(torch.zeros(100_000))]
     assert of_group(biases + params[::-1]) is of_group(params + biases) is said
+
+
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        pytest.param([RANDOM, RANDOM], RANDOM, id="a-small-head-on-a-random-body"),
+        pytest.param([RANDOM, TRAINED], UNKNOWN, id="a-small-head-on-a-pretrained-body"),
+        pytest.param([UNKNOWN], UNKNOWN, id="nothing-tells"),
+    ],
+)
+def test_a_group_with_too_few_entries_to_tell_is_judged_by_the_others(others: list[Provenance], said: Provenance) -> None:
+    small = nn.Parameter(randn(4, 64))
+    groups = [[weight(p, 4096)] for p in others]
+    assert of_groups([*groups, [small]]) == (*others, said)
+    assert of_groups([*groups, [nn.Parameter(torch.zeros(4, 64))]])[-1] is UNKNOWN, "a branch that begins with nothing"
 
 
 class TestKsDistance:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
@@ -60,6 +60,14 @@ def test_adaptlr_says_what_it_found_and_did() -> None:
     assert first.lower
     assert runner.events.first_large_step is not None
     assert runner.events.first_large_step <= first.step
+
+
+def test_a_change_of_the_data_costs_adaptlr_no_learning_rate() -> None:
+    runner = train("adaptlr", job("recall/gru/adam/cosine", 0.01, "shift"))
+    assert [d.step >= 120 for d in runner.events.decisions] == [True, True], "rolled back, and acquitted"
+    assert "the data has changed" in runner.events.decisions[1].text
+    assert cast("Any", runner).controller.scales == (1.0,)
+    assert runner.job.metric(runner.job.model) > 0.8
 
 
 def test_the_schedule_and_the_late_break_reach_the_optimizer() -> None:
