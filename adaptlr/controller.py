@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from adaptlr.act import snapshot
 from adaptlr.act.optimizer import OptimizerPort, TorchOptimizer
 from adaptlr.act.scale import StepScale
 from adaptlr.act.snapshot import Ring, Stateful, capture, restore
@@ -29,8 +30,10 @@ from adaptlr.measure.activations import ActivationProbe
 from adaptlr.measure.stages import Stages, assign_groups, find_stages, stages_of_group, unwrap
 from adaptlr.measure.weights import DistanceEstimate, GroupNumbers, WeightProbe, group_numbers
 from adaptlr.records import Action, Decision, Finding, GroupReading, Provenance, Reading
+from adaptlr.state import pack, unpack
 from adaptlr.trace import Trace
 
+_STATE_VERSION = 1
 _CERTIFY_STEPS = 8  # healthy steps after a snapshot that certify it
 
 
@@ -204,8 +207,8 @@ class Controller:
             raise RuntimeError("this controller is closed: make a new one for the next run (its records remain readable)")
         if self._stack is not None:
             raise RuntimeError("this controller is already watching: leave its `with` block before entering it again")
-        self._activations.enabled = True
-        if self.act:
+        self._activations.enabled = self._samples_activations()
+        if self.act and not len(self._ring):
             self._snapshot()
         with ExitStack() as stack:
             stack.enter_context(self._activations)
@@ -270,14 +273,79 @@ class Controller:
         pending = _Pending(self._step, epoch, mean, self._rows, self._activations.collect(), self._lrs, self.scales)
         self._rows = None
         self._step += 1
-        s = self.sampling
-        self._activations.enabled = self._step < s.activations_first or self._step % s.activations_every == 0
+        self._activations.enabled = self._samples_activations()
         self._waiting.append(_send(pending))
         lag = 1 if pending.groups.is_cuda else 0
         while len(self._waiting) > lag:
             self._judge(self._waiting.popleft(), may_act=True)
         if self.act and self._ring.due(self._step) and not self._control.stopped:
             self._snapshot()
+
+    def _samples_activations(self) -> bool:
+        """Of the step that comes next."""
+        s = self.sampling
+        return self._step < s.activations_first or self._step % s.activations_every == 0
+
+    # ------------------------------------------------------------------ a run that is stopped, and goes on another day
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the controller remembers, its snapshots too, as plain containers and tensors, to be saved beside the model.
+
+        Take it after :meth:`step`, and before the model's and the optimizer's: on a GPU a decision may be on its way, which is
+        carried out first. Memory: tensors are the controller's own, not copies.
+
+        Raises:
+            RuntimeError: an optimizer step was made of which :meth:`step` was not told; or the controller is closed.
+        """
+        if self._closed:
+            raise RuntimeError("this controller is closed, and its snapshots are gone: call state_dict() inside the `with` block")
+        if self._rows is not None:
+            raise RuntimeError("an optimizer step is not judged yet: call step(loss) before state_dict()")
+        while self._waiting:
+            self._judge(self._waiting.popleft(), may_act=self._stack is not None)
+        return {
+            "version": _STATE_VERSION,
+            "groups": self._weights.n_groups,
+            "step": self._step,
+            "losses": [float(x) for x in self._losses],
+            "control": pack(self._control),
+            "history": pack(self._history),
+            "provenance": pack(self._provenance),
+            "peaks": list(self._peaks),
+            "healthy_since": self._healthy_since,
+            "weights": self._weights.state_dict(),
+            "distance": list(self._distance.largest),
+            "snapshots": [snapshot.pack(s, self._port) for s in self._ring],
+            "certified": [s.step for s in self._ring if self._ring.certified(s.step)],
+            "last_snapshot": self._ring.last,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where another controller was, on a model and an optimizer that go on there too. Call it before entering.
+
+        Raises:
+            RuntimeError: this controller is watching already, or closed.
+            ValueError: the state is of another version, or of an optimizer with another number of groups.
+        """
+        if self._stack is not None or self._closed:
+            raise RuntimeError("load_state_dict comes before `with`: make a new Controller, load, then enter it")
+        if state["version"] != _STATE_VERSION:
+            raise ValueError(f"this state is of version {state['version']}, and this adaptlr reads version {_STATE_VERSION}")
+        if state["groups"] != self._weights.n_groups:
+            raise ValueError(
+                f"this state is of an optimizer with {state['groups']} parameter groups, and this one has {self._weights.n_groups}"
+            )
+        self._step = state["step"]
+        self._losses = [torch.tensor(x) for x in state["losses"]]
+        self._control = unpack(Control, state["control"])
+        self._history = unpack(History, state["history"])
+        self._provenance = tuple(Provenance(p) for p in state["provenance"])
+        self._peaks = tuple(state["peaks"])
+        self._healthy_since = state["healthy_since"]
+        self._weights.load_state_dict(state["weights"])
+        self._distance.largest = list(state["distance"])
+        held = [snapshot.unpack(s, self._port) for s in state["snapshots"]]
+        self._ring.put(held, state["certified"], state["last_snapshot"])
 
     # ------------------------------------------------------------------ judge, act, record
 
@@ -355,10 +423,10 @@ class Controller:
         self._ring.add(capture(self._step, self._model, self._port, self._extras, memory=memory, device=self._device))
 
     def _roll_back(self, step: int) -> None:
-        snapshot = self._ring.take(step)
-        restore(snapshot, self._model, self._port, self._extras)
-        self._weights.load_state_dict(snapshot.memory["probe"])
-        self._distance.largest = list(snapshot.memory["distance"])
+        taken = self._ring.take(step)
+        restore(taken, self._model, self._port, self._extras)
+        self._weights.load_state_dict(taken.memory["probe"])
+        self._distance.largest = list(taken.memory["distance"])
         self._history = self._history.restarted()
         self._healthy_since = self._step
         self._waiting.clear()

@@ -85,7 +85,7 @@ class GroupReading:
     weight_rms: float | None
     grad_rms: float | None
     grad_agreement: float | None  # cosine of this step's sampled gradient with the last one's, in [-1, 1]
-    distance_index: float | None  # rho = u / (d a): step over the distance estimate; small means too cold (DESIGN: measure/weights)
+    distance_index: float | None  # rho = u / (d a): step over the distance estimate; small means too cold: adaptlr.measure.weights
     nonfinite: bool  # a sampled weight or gradient is NaN or infinite
     provenance: Provenance
 

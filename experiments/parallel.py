@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
@@ -62,6 +64,15 @@ def _begin(slots: Any, lock: Any) -> None:
     torch.set_num_threads(1)
     tqdm.set_lock(lock)
     _slot = slots.get()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed leaves its processes behind, which would train on, beside those of its next start."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _in_slot(train: Callable[..., Any], run: Any, **kwargs: Any) -> Any:

@@ -46,6 +46,14 @@ class OptimizerPort(Protocol):
         """Put back what :meth:`capture` gave. May be called any number of times."""
         ...
 
+    def pack(self, state: Any) -> Any:
+        """What :meth:`capture` gave, as plain containers and tensors, with numbers in place of parameters."""
+        ...
+
+    def unpack(self, packed: Any) -> Any:
+        """What :meth:`pack` gave, perhaps in another process, for :meth:`restore`."""
+        ...
+
 
 def copy_tensors(value: Any, device: torch.device | None = None) -> Any:
     """A deep copy of nested containers in which every tensor is detached and cloned (onto ``device`` if one is given)."""
@@ -57,6 +65,11 @@ def copy_tensors(value: Any, device: torch.device | None = None) -> Any:
     if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
         return type(value)(copy_tensors(v, device) for v in value)
     return deepcopy(value)
+
+
+def numbered(groups: Sequence[Sequence[nn.Parameter]]) -> list[nn.Parameter]:
+    """All parameters, in an order that another process has too."""
+    return [p for params in groups for p in params]
 
 
 def put_back(saved: Any, current: Any) -> Any:
@@ -157,6 +170,14 @@ class TorchOptimizer:
             fresh = put_back(saved, current)
             current.clear()
             current.update(fresh)
+
+    def pack(self, state: Any) -> Any:
+        number = {p: i for i, p in enumerate(numbered(self.params()))}
+        return [[number[p], saved] for p, saved in state if p in number]
+
+    def unpack(self, packed: Any) -> Any:
+        params = numbered(self.params())
+        return [(params[i], copy_tensors(saved, self._device or params[i].device)) for i, saved in packed]
 
 
 def _steps_itself(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:

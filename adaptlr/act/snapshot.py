@@ -6,7 +6,7 @@ them, the first of which is the run's start. Time: one copy of those bytes per c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -38,6 +38,28 @@ class Snapshot:
     def nbytes(self) -> int:
         """Bytes of the model's part."""
         return sum(t.numel() * t.element_size() for t in self.tensors.values())
+
+
+def pack(snapshot: Snapshot, optimizer: OptimizerPort) -> dict[str, Any]:
+    """The snapshot as plain containers and tensors, to be saved."""
+    return {
+        "step": snapshot.step,
+        "tensors": snapshot.tensors,
+        "optimizer": optimizer.pack(snapshot.optimizer),
+        "extras": list(snapshot.extras),
+        "memory": snapshot.memory,
+    }
+
+
+def unpack(packed: dict[str, Any], optimizer: OptimizerPort) -> Snapshot:
+    """What :func:`pack` gave, for this optimizer's parameters."""
+    return Snapshot(
+        step=packed["step"],
+        tensors=packed["tensors"],
+        optimizer=optimizer.unpack(packed["optimizer"]),
+        extras=tuple(packed["extras"]),
+        memory=packed["memory"],
+    )
 
 
 def _tensors(model: nn.Module, optimizer: OptimizerPort) -> Iterator[tuple[str, Tensor]]:
@@ -130,6 +152,15 @@ class Ring:
 
     def certified(self, step: int) -> bool:
         return step in self._certified
+
+    def put(self, snapshots: Sequence[Snapshot], certified: Iterable[int], last: int) -> None:
+        """Hold what another ring held, whose newest capture was of step ``last``."""
+        self._held, self._certified, self._last = list(snapshots), set(certified), last
+
+    @property
+    def last(self) -> int:
+        """The step of the newest capture, whether it is still held or not."""
+        return self._last
 
     def take(self, step: int) -> Snapshot:
         """The snapshot of ``step``; all later ones are dropped, since their run no longer exists."""

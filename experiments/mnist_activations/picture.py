@@ -68,7 +68,8 @@ def headline(row: Mapping[str, Any]) -> str:
     """What was run, and how it ended."""
     decay = "" if row["wd"] == 0.01 else f", weight decay {row['wd']:g}"
     method = "with AdaptLR" if row["method"] == "adaptlr" else "without AdaptLR's help"
-    return f"{row['start']} ResNet-18 on MNIST, fit(3, {row['lr']:g}){decay}, {method}: validation error {row['error']:.3f}"
+    fit = f"fit({row['epochs']}, {row['lr']:g}){decay}"
+    return f"{row['start']} ResNet-18 on MNIST, {fit}, {method}: validation error {row['error']:.3f}"
 
 
 def picture(folder: Path, row: Mapping[str, Any]) -> Figure:

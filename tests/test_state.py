@@ -1,0 +1,159 @@
+"""A run that is stopped, and goes on another day from a file, does what it would have done."""
+
+from __future__ import annotations
+
+import copy
+import io
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from fastai.optimizer import Adam
+from torch import nn
+
+from adaptlr import Action, Controller, Decision
+from adaptlr.act.optimizer import OptimizerPort, TorchOptimizer
+from adaptlr.fastai.optimizer import FastaiOptimizer
+from adaptlr.judge.control import Control, GroupControl, Suspicion
+from adaptlr.judge.history import GroupPast, History, StagePast
+from adaptlr.records import Kind
+from adaptlr.state import pack, unpack
+from tests.nets import batches, convnet, same
+
+STEPS, STOP = 60, 29
+
+Made = tuple[Any, OptimizerPort, Callable[[float], None]]
+
+
+def torch_adam(model: nn.Module, lr: float) -> Made:
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+
+    def write(value: float) -> None:
+        optimizer.param_groups[0]["lr"] = value
+
+    return optimizer, TorchOptimizer(optimizer), write
+
+
+def fastai_adam(model: nn.Module, lr: float) -> Made:
+    optimizer: Any = Adam(list(model.parameters()), lr=lr)
+    return optimizer, FastaiOptimizer(optimizer), lambda value: optimizer.set_hyper("lr", value)
+
+
+def run(
+    optimize: Callable[[nn.Module, float], Made], lrs: list[float], *, stop: int | None = None
+) -> tuple[dict[str, Any], list[Decision], list[float]]:
+    """60 steps at these learning rates; with ``stop``, through a file and a new model, optimizer and controller in the middle."""
+
+    def fresh() -> tuple[nn.Module, Any, Callable[[float], None], Controller]:
+        torch.manual_seed(0)
+        model = convnet()
+        optimizer, port, write = optimize(model, lrs[0])
+        return model, optimizer, write, Controller(model, port, announce=lambda _: None)
+
+    model, optimizer, write, ctl = fresh()
+    decisions: list[Decision] = []
+    losses: list[float] = []
+    file = io.BytesIO()
+    parts = [(0, STEPS)] if stop is None else [(0, stop), (stop, STEPS)]
+    data = list(batches(STEPS))
+    for begin, end in parts:
+        if begin:
+            weights, moments = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
+            model, optimizer, write, ctl = fresh()
+            model.load_state_dict(weights)
+            optimizer.load_state_dict(moments)
+            file.seek(0)
+            ctl.load_state_dict(torch.load(file, weights_only=True))
+        with ctl:
+            for (x, y), lr in itertools.islice(zip(data, lrs, strict=True), begin, end):
+                write(lr)
+                loss = nn.functional.cross_entropy(model(x), y)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                ctl.step(loss)
+                losses.append(loss.item())
+            torch.save(ctl.state_dict(), file)
+        decisions += ctl.decisions
+    return model.state_dict(), decisions, losses
+
+
+LRS = {
+    "healthy": [3e-3] * STEPS,
+    "rescued-before": [1.0] * STEPS,
+    "breaks-after": [3e-3] * 40 + [3.0] * 20,
+    "raised-before": [1e-6] * STEPS,
+}
+
+
+@pytest.mark.parametrize("optimize", [torch_adam, fastai_adam], ids=["torch", "fastai"])
+@pytest.mark.parametrize("lrs", LRS.values(), ids=LRS)
+def test_it_decides_the_same_and_ends_with_the_same_bits(optimize: Callable[[nn.Module, float], Made], lrs: list[float]) -> None:
+    whole, resumed = run(optimize, lrs), run(optimize, lrs, stop=STOP)
+    assert resumed[1] == whole[1]
+    assert same(resumed[2], whole[2])
+    assert same(resumed[0], whole[0])
+
+
+def test_a_break_after_the_pause_goes_back_to_before_it() -> None:
+    """What is tested above is no accident: the snapshots went through the file."""
+    _, decisions, _ = run(torch_adam, LRS["breaks-after"], stop=38)
+    assert decisions[0].action is Action.ROLLBACK
+    assert decisions[0].step >= 40
+    assert decisions[0].restored_step is not None
+    assert 0 < decisions[0].restored_step < 38
+
+
+class TestRefused:
+    def controller(self, groups: int = 1) -> Controller:
+        model = convnet()
+        params = list(model.parameters())
+        parts = [params] if groups == 1 else [params[:2], params[2:]]
+        return Controller(model, torch.optim.SGD([{"params": p} for p in parts], lr=0.1))
+
+    def test_a_step_that_is_not_judged_yet(self) -> None:
+        model = convnet()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        with Controller(model, optimizer) as ctl:
+            x, y = next(batches(1))
+            nn.functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+            with pytest.raises(RuntimeError, match=r"call step\(loss\) before state_dict"):
+                ctl.state_dict()
+
+    def test_a_closed_controller_whose_snapshots_are_gone(self) -> None:
+        with self.controller() as ctl:
+            pass
+        with pytest.raises(RuntimeError, match="inside the `with` block"):
+            ctl.state_dict()
+
+    def test_loading_while_watching(self) -> None:
+        state = self.controller().state_dict()
+        with self.controller() as ctl, pytest.raises(RuntimeError, match="comes before `with`"):
+            ctl.load_state_dict(state)
+
+    def test_another_number_of_groups(self) -> None:
+        with pytest.raises(ValueError, match="with 1 parameter groups, and this one has 2"):
+            self.controller(groups=2).load_state_dict(self.controller().state_dict())
+
+    def test_another_version(self) -> None:
+        state = {**self.controller().state_dict(), "version": 0}
+        with pytest.raises(ValueError, match="version 0, and this adaptlr reads version 1"):
+            self.controller().load_state_dict(state)
+
+
+def test_whatever_the_judge_remembers_comes_back() -> None:
+    group = GroupControl(scale=0.1, ceiling=0.01, max_lr=None)
+    control = Control(groups=(group,), last_said=((Kind.TOO_HOT, 3),), suspicion=Suspicion(level=1.0, loss=2.0, groups=(group,)))
+    pasts = (GroupPast(ratios=(0.1,), index=None),)
+    history = History(start=(2.3,), losses=(2.3, 2.0), groups=pasts, stages=(("a", StagePast(baseline=(0.5,))),))
+    assert unpack(Control, pack(control)) == control
+    assert unpack(History, pack(history)) == history
+
+
+def test_a_field_of_a_newer_version_takes_its_default_and_one_of_an_older_is_left_out() -> None:
+    data = pack(GroupControl(scale=0.5))
+    del data["ceiling"]
+    assert unpack(GroupControl, {**data, "gone": 1}) == GroupControl(scale=0.5)
