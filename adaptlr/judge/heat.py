@@ -33,11 +33,11 @@ def ruinous_step(history: History, reading: Reading, limits: Thresholds) -> Find
     """An update about as large as the weights themselves, and the loss has risen since.
 
     Source: measured; the first update ratio all but tells the outcome. A net whose weights start at almost nothing has such ratios
-    too, and is healthy: its loss falls.
+    too, and is healthy: its loss falls. RMSprop's first step is ten times its later ones: a net may shake that off.
     """
     hot = _hot_groups(history, limits.ruin_ratio)
     level = _level(history)
-    if not hot or not reading.loss > level + max(0.1 * abs(level), history.noise):
+    if not hot or not reading.loss > level + max(0.1 * abs(level), history.noise) or _may_recover(history, reading, limits):
         return None
     return _too_hot(history, reading, hot, level)
 
@@ -147,6 +147,16 @@ def stall(history: History, reading: Reading, limits: Thresholds) -> Finding | N
 
 
 RULES: tuple[Rule, ...] = (non_finite, ruinous_step, runaway, divergence, collapse, regress, stall)
+
+
+def _may_recover(history: History, reading: Reading, limits: Thresholds) -> bool:
+    """A first shock of middling size, on a schedule that does not rise: six steps show whether the loss comes back down."""
+    start = history.start_level
+    if history.age > 2 * limits.shock_steps or any(g.recent_ratio >= limits.sure_ratio or g.rising for g in history.groups):
+        return False
+    if history.age < limits.shock_steps:
+        return reading.loss <= limits.shock_frac * start
+    return history.median(3) <= limits.stuck_frac * start
 
 
 def _walks(group: GroupPast) -> bool:

@@ -55,7 +55,11 @@ def record(methods: Iterable[str], **more: Any) -> dict[str, Any]:
         "commit": _git("rev-parse", "HEAD"),
         "uncommitted_changes": bool(_git("status", "--porcelain")),
         "versions": {"python": platform.python_version()} | {p: _version(p) for p in _PACKAGES},
-        "machine": {"platform": platform.platform(), "processor": platform.processor(), "cpus": os.cpu_count()},
+        "machine": {
+            "platform": f"{platform.system()} {platform.machine()}",
+            "processor": platform.processor(),
+            "cpus": os.cpu_count(),
+        },
         "settings": {
             "methods": {m: METHODS[m].settings for m in methods},
             "optimizers": SETTINGS,

@@ -46,9 +46,12 @@ def seed_near_zero(counts: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(inside > 0, counts[:, :, :2].sum(2) / np.maximum(inside, 1), math.nan).astype(np.float32)
 
 
-def shrink_per_step(trace: Trace, group: int, last: int = 200) -> float:
-    """Mean factor by which a group's weight RMS changed in one of the last steps; weight decay alone makes it 1 - lr x wd."""
-    rms = [g.weight_rms for r in trace.readings[-last:] for g in r.groups if g.index == group and g.weight_rms]
+AFTER_SHOCK = slice(20, 120)
+
+
+def shrink_per_step(trace: Trace, group: int, steps: slice = AFTER_SHOCK) -> float:
+    """Mean factor by which a group's weight RMS changed in one of these steps; weight decay alone makes it 1 - lr x wd."""
+    rms = [g.weight_rms for r in trace.readings[steps] for g in r.groups if g.index == group and g.weight_rms]
     return math.exp(float(np.mean([math.log(b / a) for a, b in pairwise(rms)])))
 
 

@@ -44,7 +44,7 @@ def test_on_a_terminal_each_event_is_a_line_of_its_own_and_the_table_is_whole(co
     learn.fit(2, 10.0, cbs=cb)
     seen = console()
     said = [i for i, row in enumerate(seen) if "AdaptLRWarning" in row]
-    assert len(said) == len(cb.decisions) == 1
+    assert len(said) == len(cb.decisions) >= 1
     assert seen[said[0]].startswith(f"{__file__}:")
     assert cb.decisions[0].message in seen[said[0]]
     assert "learn.fit(2, 10.0, cbs=cb)" in seen[said[0] + 1]

@@ -25,7 +25,10 @@ def first(losses: list[float], ratios: list[float] | float) -> tuple[int, str] |
         pytest.param([2.3, math.nan], [0.01], (1, Kind.NON_FINITE), id="nan-loss"),
         pytest.param([2.3, math.inf], [0.01], (1, Kind.NON_FINITE), id="infinite-loss"),
         pytest.param([2.3, 3306.0], [3.6, 0.7], (1, Kind.TOO_HOT), id="ruinous-first-step"),
-        pytest.param([2.4, 2.4, 2.8], [1.0, 0.5, 0.3], (2, Kind.TOO_HOT), id="ruinous-and-mild-rise"),
+        pytest.param([2.4, 3.1, 2.9, 2.8, 2.8, 2.9], [1.2, 0.5, 0.3, 0.2, 0.2], (5, Kind.TOO_HOT), id="a-shock-that-lasts"),
+        pytest.param([2.4, 3.1, 2.4, 2.1, 2.2, 1.8, 1.6], [1.2, 0.5, 0.3, 0.2, 0.2, 0.1], None, id="RMSprops-first-step"),
+        pytest.param([2.4, 6.1], [1.2, 0.5], (1, Kind.TOO_HOT), id="a-shock-that-ruins"),
+        pytest.param([2.4, 3.1], [2.4, 0.5], (1, Kind.TOO_HOT), id="twice-the-weights"),
         pytest.param([2.3, 2.0, 1.7, 1.5], [1.0, 0.8, 0.7, 0.6], None, id="large-ratio-but-loss-falls"),
         pytest.param([2.3, 2.9, 2.4, 2.4, 1.9, 1.3], [0.36, 0.24, 0.18, 0.14, 0.1, 0.06], None, id="healthy-bump-of-Adam"),
         pytest.param([5.8, 13.0, 2.9, 2.4, 2.3], [0.13, 0.09, 0.07, 0.06, 0.05], None, id="one-spike-and-down"),
@@ -42,6 +45,16 @@ def first(losses: list[float], ratios: list[float] | float) -> tuple[int, str] |
 )
 def test_too_high(losses: list[float], ratios: list[float], expected: tuple[int, Kind] | None) -> None:
     assert first(losses, ratios) == (expected and (expected[0], str(expected[1])))
+
+
+def test_a_shock_is_not_forgiven_on_a_schedule_that_rises_nor_late_in_a_run() -> None:
+    def found(lrs: list[float], losses: list[float], ratios: list[float]) -> list[int]:
+        readings = [reading(i, x, group(ratio=r, lr=lr)) for i, (x, r, lr) in enumerate(zip(losses, ratios, lrs, strict=True))]
+        return sorted(kinds(play(readings)[1]))
+
+    assert found([1e-3, 1e-3], [2.4, 3.1], [1.2, 0.5]) == []
+    assert found([1e-3, 2e-3], [2.4, 3.1], [1.2, 0.5]) == [1]
+    assert found([1e-3] * 18, [*FALLING, 0.8, 1.3], [*([0.01] * 15), 0.9, 0.5, 0.5]) == [17]
 
 
 def test_the_ratio_of_the_newest_step_is_not_blamed_for_a_loss_that_came_before_it() -> None:
@@ -141,7 +154,7 @@ class TestStall:
 
 
 def test_a_threshold_decides() -> None:
-    losses, ratios = [2.3, 2.6], [0.6, 0.5]
+    losses, ratios = [2.3, 6.6], [0.6, 0.5]
     assert first(losses, ratios) == (1, str(Kind.TOO_HOT))
     assert not any(play(simple(losses, ratios), Thresholds(ruin_ratio=0.9))[1])
 

@@ -129,7 +129,7 @@ def test_decay_alone_shrinks_by_lr_times_decay(finished: Path) -> None:
     rms = [r.groups[0].weight_rms for r in trace.readings]
     assert rms[-1] is not None
     assert rms[-4] is not None
-    assert shrink_per_step(trace, 0, last=4) == pytest.approx((rms[-1] / rms[-4]) ** (1 / 3), rel=1e-6)
+    assert shrink_per_step(trace, 0, slice(-4, None)) == pytest.approx((rms[-1] / rms[-4]) ** (1 / 3), rel=1e-6)
 
 
 def test_the_table_of_known_rows() -> None:
