@@ -1,7 +1,7 @@
 """Every number that a rule compares with, by name, with its unit, its range and where it comes from.
 
 "Measured" means: on Fashion-MNIST with a slim ResNet, a VGG-like net without normalisation, an MLP and a small ViT, under Adam and
-SGD with momentum; ``experiments/rescue.py`` makes the runs again.
+SGD with momentum; ``experiments/rescue.py`` makes such runs.
 """
 
 from __future__ import annotations
