@@ -97,7 +97,16 @@ RULES = {  # folder or file -> what it may import beside the standard library
     "act": ("adaptlr.act", "adaptlr.records", "torch"),
     "trace.py": ("adaptlr.jsonl", "adaptlr.records", "adaptlr.show.table"),  # the last within Trace.to_frame alone
     "jsonl.py": ("adaptlr.records",),
-    "controller.py": ("adaptlr.act", "adaptlr.judge", "adaptlr.measure", "adaptlr.records", "adaptlr.trace", "torch"),
+    "state.py": (),
+    "controller.py": (
+        "adaptlr.act",
+        "adaptlr.judge",
+        "adaptlr.measure",
+        "adaptlr.records",
+        "adaptlr.state",
+        "adaptlr.trace",
+        "torch",
+    ),
 }
 
 

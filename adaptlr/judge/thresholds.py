@@ -43,7 +43,7 @@ class Thresholds:
     starved_steps: int = 4  # steps in a row, [1, 1000]
     cold_walk: float = 7.0  # path over vouched distance of a straight line, (0, 100]: 1-6 measured when cold, under any schedule
     cold_ratio: float = 6e-4  # update ratio at and above which no group is called cold, (0, 1): healthy plateaus stay above
-    slow_ratio: float = 3e-3  # likewise where the loss, after so many steps, is as good as unchanged, (0, 1)
+    slow_ratio: float = 1e-3  # likewise where the loss is as good as unchanged, (0, 1): slow starts at 1.3e-3 came to life
     unchanged_frac: float = 0.95  # of the loss at the start: what "as good as unchanged" is, (0, 1]
     search_ratio: float = 0.02  # likewise where the learning rate is no longer the user's own, (0, 1)
     search_steps: int = 12  # steps of evidence there, [8, 10000]

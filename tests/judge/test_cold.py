@@ -86,11 +86,11 @@ def cold_run(*, ratio: float, rho_t: float | None, lrs: list[float] | None = Non
     [
         pytest.param(2e-4, 2.5, True, id="small-straight"),
         pytest.param(2e-4, 20.0, False, id="small-but-settled"),
-        pytest.param(1e-3, 2.5, True, id="straight-and-unchanged"),
-        pytest.param(4e-3, 2.5, False, id="straight-but-moving"),
+        pytest.param(9e-4, 2.5, True, id="straight-and-unchanged"),
+        pytest.param(1.3e-3, 2.5, False, id="straight-but-moving"),
         pytest.param(2e-5, 8.0, True, id="tiny-and-bent-by-noise"),
         pytest.param(5e-4, 8.0, False, id="healthy-plateau"),
-        pytest.param(1e-3, 8.0, False, id="unchanged-but-settled"),
+        pytest.param(9e-4, 8.0, False, id="unchanged-but-settled"),
         pytest.param(1e-6, None, True, id="standing-still"),
         pytest.param(2e-4, None, False, id="no-distance-yet"),
     ],
@@ -108,8 +108,8 @@ def test_a_rising_warm_up_and_an_annealed_tail_are_not_cold() -> None:
 
 
 def test_updates_that_are_not_tiny_are_cold_only_while_the_loss_is_unchanged() -> None:
-    assert not cold_run(ratio=1e-3, rho_t=2.5, losses=[2.3 * 0.99**i for i in range(40)])
-    assert cold_run(ratio=1e-3, rho_t=2.5, losses=[2.3 * 0.999**i for i in range(40)])
+    assert not cold_run(ratio=9e-4, rho_t=2.5, losses=[2.3 * 0.99**i for i in range(40)])
+    assert cold_run(ratio=9e-4, rho_t=2.5, losses=[2.3 * 0.999**i for i in range(40)])
 
 
 def searching(*, ratio: float, rho_t: float, scale: float = 100.0, loss: float = 2.0) -> bool:
