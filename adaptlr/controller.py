@@ -292,7 +292,7 @@ class Controller:
         """All that the controller remembers, its snapshots too, as plain containers and tensors, to be saved beside the model.
 
         Take it after :meth:`step`, and before the model's and the optimizer's: on a GPU a decision may be on its way, which is
-        carried out first. Memory: tensors are the controller's own, not copies.
+        carried out first. Memory: the snapshots' tensors are the controller's own, not copies.
 
         Raises:
             RuntimeError: an optimizer step was made of which :meth:`step` was not told; or the controller is closed.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from typing import Any, Protocol
 
@@ -67,9 +68,18 @@ def copy_tensors(value: Any, device: torch.device | None = None) -> Any:
     return deepcopy(value)
 
 
-def numbered(groups: Sequence[Sequence[nn.Parameter]]) -> list[nn.Parameter]:
-    """All parameters, in an order that another process has too."""
-    return [p for params in groups for p in params]
+def by_number(states: Iterable[tuple[Tensor, Any]], groups: Sequence[Sequence[nn.Parameter]]) -> list[list[Any]]:
+    """Each parameter's state with the parameter's number in place of itself: an order that another process has too."""
+    number: dict[Tensor, int] = {p: i for i, p in enumerate(itertools.chain.from_iterable(groups))}
+    return [[number[p], saved] for p, saved in states if p in number]
+
+
+def by_parameter(
+    packed: Iterable[Sequence[Any]], groups: Sequence[Sequence[nn.Parameter]], device: torch.device | None
+) -> list[tuple[nn.Parameter, Any]]:
+    """What :func:`by_number` gave, for these parameters; copied to ``device``, or beside each parameter."""
+    params = list(itertools.chain.from_iterable(groups))
+    return [(params[i], copy_tensors(saved, device or params[i].device)) for i, saved in packed]
 
 
 def put_back(saved: Any, current: Any) -> Any:
@@ -172,12 +182,10 @@ class TorchOptimizer:
             current.update(fresh)
 
     def pack(self, state: Any) -> Any:
-        number = {p: i for i, p in enumerate(numbered(self.params()))}
-        return [[number[p], saved] for p, saved in state if p in number]
+        return by_number(state, self.params())
 
     def unpack(self, packed: Any) -> Any:
-        params = numbered(self.params())
-        return [(params[i], copy_tensors(saved, self._device or params[i].device)) for i, saved in packed]
+        return by_parameter(packed, self.params(), self._device)
 
 
 def _steps_itself(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:

@@ -11,7 +11,7 @@ from fastai.optimizer import Lookahead, Optimizer, OptimWrapper, l2_reg, momentu
 from fastcore.foundation import L
 from torch import Tensor, nn
 
-from adaptlr.act.optimizer import OptimizerPort, TorchOptimizer, copy_tensors, numbered, put_back
+from adaptlr.act.optimizer import OptimizerPort, TorchOptimizer, by_number, by_parameter, copy_tensors, put_back
 from adaptlr.standin import StandIn
 
 
@@ -109,13 +109,11 @@ class FastaiOptimizer:
 
     def pack(self, state: Any) -> Any:
         states, lookahead = state
-        number = {p: i for i, p in enumerate(numbered(self.params()))}
-        return [[[number[p], saved] for p, saved in states.items() if p in number], None if lookahead is None else list(lookahead)]
+        return [by_number(states.items(), self.params()), None if lookahead is None else list(lookahead)]
 
     def unpack(self, packed: Any) -> Any:
         states, lookahead = packed
-        params = numbered(self.params())
-        captured = {params[i]: copy_tensors(saved, self._device) for i, saved in states}
+        captured = dict(by_parameter(states, self.params(), self._device))
         return captured, None if lookahead is None else tuple(lookahead)
 
     def _state_of(self, p: Tensor) -> dict[str, Any]:

@@ -79,7 +79,8 @@ def too_cold(history: History, reading: Reading, limits: Thresholds) -> Finding 
     """Every group moves too little for the net to be trained in a sensible time, and the schedule is not about to change that.
 
     The sign is free of scale: the length of the path so far over the distance that the gradients vouch for. While a net walks a
-    straight line it stays below 7 whatever the net, the optimizer and the schedule; at a good learning rate it climbs far above.
+    straight line it mostly stays below 7 under any optimizer and schedule; at a good learning rate it climbs far above. Under
+    BatchNorm noise may bend it at any learning rate: there cold nets may be missed.
     Updates that are less small are accused only if the loss has as good as not changed, or if the learning rate is no longer the
     user's own: then the search for it goes on. A warm-up that still rises is left alone unless nothing moves at all; an annealed
     tail always.

@@ -19,8 +19,8 @@ class Thresholds:
     """
 
     hot_ratio: float = 0.1  # update ratio, (0, 1]: measured healthy runs stay below 0.05 but for their first steps
-    ruin_ratio: float = 0.5  # update ratio, (0, 10]: no measured run trained well that started above 0.5
-    sure_ratio: float = 2.0  # update ratio, (0, 100], from which that is certain; below, a run's first steps get time to recover:
+    ruin_ratio: float = 0.5  # update ratio, (0, 10]: few measured runs trained well that started above 0.5
+    sure_ratio: float = 2.0  # update ratio, (0, 100], from which that is taken as certain; below, first steps get time to recover:
     shock_steps: int = 6  # so many steps, [1, 24],
     shock_frac: float = 2.5  # unless the loss is so many times that of the start already, (1, 1000]
     rise_frac: float = 0.3  # share of the loss by which it must have risen to agree that updates are too large, (0, 10]

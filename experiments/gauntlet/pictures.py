@@ -73,6 +73,11 @@ def heat_map(cells: Sequence[Scored], methods: Sequence[str]) -> Figure:
         ax.set_title(method)
     for ax in axes.flat[len(methods) :]:
         ax.set_visible(False)
+    for ax in axes.flat[max(0, len(methods) - wide) : len(methods)]:
+        ax.tick_params(labelbottom=True)  # the lowest of its column, also where the last row is not full
+    figure.suptitle(
+        "Rows: columns of the benchmark. Across: learning rates, then plans, then late breaks. White: not run", size="small"
+    )
     if image is not None:
         figure.colorbar(image, ax=axes, shrink=0.6, label="recovered")
     return figure

@@ -45,12 +45,12 @@ def method_table(methods: Mapping[str, Mapping[str, Any]]) -> str:
 def late_table(methods: Mapping[str, Mapping[str, Any]]) -> str:
     with_late = {m: v["late_breaks"] for m, v in methods.items() if v["late_breaks"]}
     faults = sorted({f for v in with_late.values() for f in v if f in FAULTS})
-    head = ["method", "mean", "worst", "detection", "diagnosis", *faults]
+    numbers = ("mean", "worst", "detection", "diagnosis")
     rows = [
-        [m, *(_cell(v[key]) for key in head[1:5]), *(f"{v[f]['mean']:.3f} ({v[f]['worst']:.3f})" if f in v else "" for f in faults)]
+        [m, *(_cell(v[key]) for key in numbers), *(f"{v[f]['mean']:.3f} ({v[f]['worst']:.3f})" if f in v else "" for f in faults)]
         for m, v in with_late.items()
     ]
-    return _table(head, rows)
+    return _table(["method", *numbers, *faults], rows)
 
 
 def column_table(cells: Iterable[Scored]) -> str:

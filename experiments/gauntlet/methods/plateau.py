@@ -33,7 +33,7 @@ class Plateau(Plain):
         return super().multiplier() * self._factor.param_groups[0]["lr"]
 
     def after_update(self, loss: Tensor) -> None:
-        self._losses.append(float(loss))
+        self._losses.append(loss.item())
         if len(self._losses) < self.job.steps // CHECKS:
             return
         before = self._factor.param_groups[0]["lr"]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +28,7 @@ class Data:
     x_valid: Tensor
     y_valid: Tensor
 
-    @property
+    @cached_property
     def tokens(self) -> int:
         """Size of the vocabulary; 0 where inputs are no tokens."""
         return 0 if self.x.is_floating_point() else int(self.x.max()) + 1
