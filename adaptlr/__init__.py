@@ -3,9 +3,10 @@
 >>> from adaptlr import Controller
 """
 
-from adaptlr.controller import AdaptLRWarning, Controller, Sampling
+from adaptlr.controller import AdaptLRWarning, Controller
 from adaptlr.judge.control import Settings
 from adaptlr.judge.thresholds import Thresholds
+from adaptlr.observer import Sampling
 from adaptlr.records import Action, Decision, Finding, Kind, Provenance, Reading
 from adaptlr.trace import Trace
 

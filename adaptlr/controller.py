@@ -6,10 +6,8 @@ import dataclasses
 import math
 import os
 import warnings
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -25,56 +23,18 @@ from adaptlr.judge.detect import observe
 from adaptlr.judge.history import History
 from adaptlr.judge.policy import acquit, decide, news
 from adaptlr.judge.thresholds import Thresholds
-from adaptlr.measure import provenance
-from adaptlr.measure.activations import ActivationProbe
-from adaptlr.measure.stages import Stages, assign_groups, find_stages, stages_of_group, unwrap
-from adaptlr.measure.weights import DistanceEstimate, GroupNumbers, WeightProbe, group_numbers
-from adaptlr.records import Action, Decision, Finding, GroupReading, Provenance, Reading
+from adaptlr.measure.stages import Stages, unwrap
+from adaptlr.observer import Observer, Sampling
+from adaptlr.records import Action, Decision, Finding, Reading
 from adaptlr.state import pack, unpack
 from adaptlr.trace import Trace
 
-_STATE_VERSION = 1
+_STATE_VERSION = 2
 _CERTIFY_STEPS = 8  # healthy steps after a snapshot that certify it
 
 
 class AdaptLRWarning(UserWarning):
     """What adaptlr says of a run: a learning rate that is wrong, and what was done about it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sampling:
-    """How much is measured, and how often.
-
-    Raises:
-        ValueError: a number is out of its range; the message quotes it.
-    """
-
-    activations_every: int = 5  # optimizer steps between activation samples, at least 1
-    activations_first: int = 16  # every one of the first steps is sampled
-    activations: int = 8192  # entries read from one stage's output, at least 64
-    coordinates: int = 2048  # entries read from one group's weights, at least 64
-    hist_bins: int = 40
-    hist_max: float = 10.0
-    seed: int = 0  # picks the entries; no global generator is touched
-
-    def __post_init__(self) -> None:
-        for name, low in (("activations_every", 1), ("activations_first", 0), ("activations", 64), ("coordinates", 64)):
-            if getattr(self, name) < low:
-                raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)!r}")
-
-
-@dataclass(frozen=True)
-class _Pending:
-    """What one optimizer step left on the device."""
-
-    step: int
-    epoch: float | None
-    loss: Tensor
-    groups: Tensor
-    stages: Tensor | None
-    lrs: tuple[float, ...]
-    scales: tuple[float, ...]
-    ready: torch.cuda.Event | None = None
 
 
 class Controller:
@@ -136,18 +96,7 @@ class Controller:
             () if scaler is None else tuple(scaler) if isinstance(scaler, list | tuple) else (scaler,)  # type: ignore[arg-type]
         )
         self._announce = announce or _warn
-        groups = self._port.params()
-        _check_groups(self._model, groups)
-        self._stages = find_stages(self._model, stages)
-        self._group_of_stage = assign_groups(self._stages, groups)
-        self._stages_of_group = tuple(stages_of_group(self._stages, g) for g in groups)
-        s = self.sampling
-        self._activations = ActivationProbe(
-            self._stages, seed=s.seed, hist_bins=s.hist_bins, hist_max=s.hist_max, sample_size=s.activations
-        )
-        self._weights = WeightProbe(groups, coordinates=s.coordinates, seed=s.seed)
-        self._distance = DistanceEstimate(len(groups))
-        self._provenance: tuple[Provenance, ...] = ()
+        self._observer = Observer(self._model, self._port, stages, self.sampling)
         self.trace = Trace(
             trace,
             settings={
@@ -156,20 +105,17 @@ class Controller:
                 "settings": dataclasses.asdict(self.settings),
                 "sampling": dataclasses.asdict(self.sampling),
             },
-            stages=[stage.name for stage in self._stages],
+            stages=self.stages,
         )
         self._history = History()
+        n = self._observer.n_groups
         self._control = Control(
-            groups=tuple(GroupControl() for _ in groups), peak_lrs=None if peak_lrs is None else tuple(peak_lrs)
+            groups=tuple(GroupControl() for _ in range(n)), peak_lrs=None if peak_lrs is None else tuple(peak_lrs)
         )
         self._ring = Ring()
         self._healthy_since = 0
-        self._peaks: tuple[float, ...] = (0.0,) * len(groups)
-        self._step = 0  # optimizer steps begun and ended
-        self._rows: Tensor | None = None
-        self._lrs: tuple[float, ...] = ()
+        self._peaks: tuple[float, ...] = (0.0,) * n
         self._losses: list[Tensor] = []
-        self._waiting: deque[_Pending] = deque()
         self._stack: ExitStack | None = None
         self._closed = False
 
@@ -198,7 +144,7 @@ class Controller:
     @property
     def stages(self) -> tuple[str, ...]:
         """Labels of the observed stages, in the order of the forward pass."""
-        return tuple(stage.name for stage in self._stages)
+        return tuple(stage.name for stage in self._observer.stages)
 
     # ------------------------------------------------------------------ the loop
 
@@ -207,12 +153,11 @@ class Controller:
             raise RuntimeError("this controller is closed: make a new one for the next run (its records remain readable)")
         if self._stack is not None:
             raise RuntimeError("this controller is already watching: leave its `with` block before entering it again")
-        self._activations.enabled = self._samples_activations()
         if self.act and not len(self._ring):
             self._snapshot()
         with ExitStack() as stack:
-            stack.enter_context(self._activations)
-            stack.enter_context(StepScale(self._port, self._before_step, self._after_step))
+            stack.enter_context(self._observer.activations)
+            stack.enter_context(StepScale(self._port, self._before_step, self._observer.after_step))
             self._stack = stack.pop_all()
         return self
 
@@ -227,23 +172,16 @@ class Controller:
         if self._stack is not None:
             self._stack.close()
             self._stack = None
-            while self._waiting:
-                self._judge(self._waiting.popleft(), may_act=False)
+            for reading in self._observer.readings(all_of_them=True):
+                self._judge(reading, may_act=False)
         self._ring = Ring()
         self.trace.close()
 
     def _before_step(self, lrs: list[float]) -> Sequence[float]:
-        self._check_same_groups(lrs)
-        if not self._provenance:  # once, of the weights that no step has touched
-            self._provenance = provenance.of_groups(self._port.params())
-        self._lrs = tuple(lrs)
+        self._observer.before_step(lrs)
         if self._control.acted:
             self._control = dataclasses.replace(self._control, groups=hold_all(self._control.groups, lrs))
-        self._weights.before()
         return self.scales
-
-    def _after_step(self) -> None:
-        self._rows = self._weights.after()
 
     def step(self, loss: Tensor | float, *, epoch: float | None = None) -> None:
         """Tell the controller that a batch is done. Judges, and may roll back and rescale.
@@ -260,31 +198,21 @@ class Controller:
             state = "closed" if self._closed else "not watching yet"
             raise RuntimeError(f"this controller is {state}: call step inside `with Controller(model, optimizer) as ctl:`")
         value = _scalar(loss)
-        if self._rows is None and not self._activations.saw_forward:
+        if not self._observer.stepped and not self._observer.activations.saw_forward:
             raise RuntimeError(
                 "step was called, but no forward pass of the model and no optimizer step were seen since the last call: "
                 "call it once a batch, after optimizer.step(), and give Controller the model that you train"
             )
         self._losses.append(value)
-        if self._rows is None:  # gradients are being accumulated, or a GradScaler skipped the step
+        if not self._observer.stepped:  # gradients are being accumulated, or a GradScaler skipped the step
             return
         mean = value if len(self._losses) == 1 else torch.stack([x.to(value.device) for x in self._losses]).mean()
         self._losses.clear()
-        pending = _Pending(self._step, epoch, mean, self._rows, self._activations.collect(), self._lrs, self.scales)
-        self._rows = None
-        self._step += 1
-        self._activations.enabled = self._samples_activations()
-        self._waiting.append(_send(pending))
-        lag = 1 if pending.groups.is_cuda else 0
-        while len(self._waiting) > lag:
-            self._judge(self._waiting.popleft(), may_act=True)
-        if self.act and self._ring.due(self._step) and not self._control.stopped:
+        self._observer.submit(mean, epoch, self.scales)
+        for reading in self._observer.readings():
+            self._judge(reading, may_act=True)
+        if self.act and self._ring.due(self._observer.step) and not self._control.stopped:
             self._snapshot()
-
-    def _samples_activations(self) -> bool:
-        """Of the step that comes next."""
-        s = self.sampling
-        return self._step < s.activations_first or self._step % s.activations_every == 0
 
     # ------------------------------------------------------------------ a run that is stopped, and goes on another day
 
@@ -299,22 +227,19 @@ class Controller:
         """
         if self._closed:
             raise RuntimeError("this controller is closed, and its snapshots are gone: call state_dict() inside the `with` block")
-        if self._rows is not None:
+        if self._observer.stepped:
             raise RuntimeError("an optimizer step is not judged yet: call step(loss) before state_dict()")
-        while self._waiting:
-            self._judge(self._waiting.popleft(), may_act=self._stack is not None)
+        for reading in self._observer.readings(all_of_them=True):
+            self._judge(reading, may_act=self._stack is not None)
         return {
             "version": _STATE_VERSION,
-            "groups": self._weights.n_groups,
-            "step": self._step,
+            "groups": self._observer.n_groups,
+            "observer": self._observer.state_dict(),
             "losses": [float(x) for x in self._losses],
             "control": pack(self._control),
             "history": pack(self._history),
-            "provenance": pack(self._provenance),
             "peaks": list(self._peaks),
             "healthy_since": self._healthy_since,
-            "weights": self._weights.state_dict(),
-            "distance": list(self._distance.largest),
             "snapshots": [snapshot.pack(s, self._port) for s in self._ring],
             "certified": [s.step for s in self._ring if self._ring.certified(s.step)],
             "last_snapshot": self._ring.last,
@@ -331,26 +256,22 @@ class Controller:
             raise RuntimeError("load_state_dict comes before `with`: make a new Controller, load, then enter it")
         if state["version"] != _STATE_VERSION:
             raise ValueError(f"this state is of version {state['version']}, and this adaptlr reads version {_STATE_VERSION}")
-        if state["groups"] != self._weights.n_groups:
+        if state["groups"] != self._observer.n_groups:
             raise ValueError(
-                f"this state is of an optimizer with {state['groups']} parameter groups, and this one has {self._weights.n_groups}"
+                f"this state is of an optimizer with {state['groups']} parameter groups, and this one has {self._observer.n_groups}"
             )
-        self._step = state["step"]
+        self._observer.load_state_dict(state["observer"])
         self._losses = [torch.tensor(x) for x in state["losses"]]
         self._control = unpack(Control, state["control"])
         self._history = unpack(History, state["history"])
-        self._provenance = tuple(Provenance(p) for p in state["provenance"])
         self._peaks = tuple(state["peaks"])
         self._healthy_since = state["healthy_since"]
-        self._weights.load_state_dict(state["weights"])
-        self._distance.largest = list(state["distance"])
         held = [snapshot.unpack(s, self._port) for s in state["snapshots"]]
         self._ring.put(held, state["certified"], state["last_snapshot"])
 
     # ------------------------------------------------------------------ judge, act, record
 
-    def _judge(self, pending: _Pending, *, may_act: bool) -> None:
-        reading = self._read(pending)
+    def _judge(self, reading: Reading, *, may_act: bool) -> None:
         self.trace.append(reading)
         self._control = measured(self._control, reading)
         self._peaks = tuple(max(p, g.effective_lr) for p, g in zip(self._peaks, reading.groups, strict=True))
@@ -379,28 +300,7 @@ class Controller:
         elif decision.action is Action.RESCALE:
             changed = tuple(i for i, (a, b) in enumerate(zip(decision.scales_before, decision.scales_after, strict=True)) if a != b)
             self._history = self._history.rescaled(changed)
-            self._weights.restart()
-            self._distance = DistanceEstimate(self._weights.n_groups)
-
-    def _read(self, pending: _Pending) -> Reading:
-        if pending.ready is not None:
-            pending.ready.synchronize()
-        numbers = group_numbers(pending.groups, self._distance)
-        decays = self._port.weight_decays()
-        groups = tuple(self._group_reading(i, n, pending.lrs[i], pending.scales[i], decays[i]) for i, n in enumerate(numbers))
-        stages = () if pending.stages is None else self._activations.readings(pending.stages, self._group_of_stage)
-        return Reading(step=pending.step, loss=float(pending.loss), epoch=pending.epoch, stages=stages, groups=groups)
-
-    def _group_reading(self, index: int, numbers: GroupNumbers, lr: float, scale: float, decay: float) -> GroupReading:
-        return GroupReading(
-            index=index,
-            stages=self._stages_of_group[index],
-            lr=lr,
-            scale=scale,
-            weight_decay=decay,
-            provenance=self._provenance[index],
-            **{f.name: getattr(numbers, f.name) for f in dataclasses.fields(numbers)},
-        )
+            self._observer.restart()
 
     def _certify(self, reading: Reading, findings: tuple[Finding, ...]) -> None:
         """Snapshots are certified by the healthy steps after them."""
@@ -415,33 +315,21 @@ class Controller:
         return tuple(Refuge(step=s.step, certified=self._ring.certified(s.step), per_lr=s.memory["per_lr"]) for s in self._ring)
 
     def _snapshot(self) -> None:
-        memory = {
-            "probe": self._weights.state_dict(),
-            "distance": list(self._distance.largest),
-            "per_lr": tuple(g.per_lr for g in self._control.groups),
-        }
-        self._ring.add(capture(self._step, self._model, self._port, self._extras, memory=memory, device=self._device))
+        memory = {**self._observer.memory(), "per_lr": tuple(g.per_lr for g in self._control.groups)}
+        self._ring.add(capture(self._observer.step, self._model, self._port, self._extras, memory=memory, device=self._device))
 
     def _roll_back(self, step: int) -> None:
         taken = self._ring.take(step)
         restore(taken, self._model, self._port, self._extras)
-        self._weights.load_state_dict(taken.memory["probe"])
-        self._distance.largest = list(taken.memory["distance"])
+        self._observer.recall(taken.memory)
         self._history = self._history.restarted()
-        self._healthy_since = self._step
-        self._waiting.clear()
+        self._healthy_since = self._observer.step
+        self._observer.forget()
 
     def _say(self, record: Finding | Decision, *, quietly: bool = False) -> None:
         self.trace.append(record)
         if not quietly:
             self._announce(record)
-
-    def _check_same_groups(self, lrs: list[float]) -> None:
-        if len(lrs) != self._weights.n_groups:
-            raise ValueError(
-                f"the optimizer has {len(lrs)} parameter groups and had {self._weights.n_groups} when the controller was made: "
-                f"make a new Controller after adding a group"
-            )
 
 
 def sentence(record: Finding | Decision) -> str:
@@ -461,34 +349,3 @@ def _scalar(loss: Tensor | float) -> Tensor:
     if isinstance(loss, int | float):
         return torch.tensor(float(loss))
     raise ValueError(f"the loss must be a scalar tensor or a number, got {type(loss).__name__}")
-
-
-def _send(pending: _Pending) -> _Pending:
-    """Begin the transfer to the host. On CUDA nothing waits for it: it is read one step later."""
-    if not pending.groups.is_cuda:
-        return pending
-    host = [
-        None if t is None else torch.empty(t.shape, dtype=t.dtype, pin_memory=True).copy_(t, non_blocking=True)
-        for t in (pending.loss.float(), pending.groups, pending.stages)
-    ]
-    ready = torch.cuda.Event()
-    ready.record()
-    return dataclasses.replace(pending, loss=host[0], groups=host[1], stages=host[2], ready=ready)
-
-
-def _check_groups(model: nn.Module, groups: Sequence[Sequence[nn.Parameter]]) -> None:
-    names = {p: name for name, p in model.named_parameters()}
-    seen: dict[nn.Parameter, int] = {}
-    for g, params in enumerate(groups):
-        for p in params:
-            if p in seen:
-                raise ValueError(
-                    f"parameter {names.get(p, '(not of the model)')} is in group {seen[p]} and in group {g} of the optimizer: "
-                    f"give each parameter to one group"
-                )
-            seen[p] = g
-    if not any(p in names for p in seen):
-        raise ValueError(
-            f"the optimizer holds {len(seen)} parameters, none of them the model's: "
-            f"build it from model.parameters() of the model that is given here"
-        )

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from adaptlr.act.snapshot import Stateful
-from adaptlr.controller import AdaptLRWarning, Controller, Sampling, sentence
+from adaptlr.controller import AdaptLRWarning, Controller, sentence
 from adaptlr.judge.control import Settings
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.measure.stages import Stages
+from adaptlr.observer import Sampling
 from adaptlr.records import Decision, Finding
 from adaptlr.trace import Trace
 

@@ -17,11 +17,11 @@ except ModuleNotFoundError as error:
         raise
     raise ModuleNotFoundError("adaptlr.lightning needs Lightning: pip install 'lightning>=2'", name="lightning") from error
 
-from adaptlr.controller import Sampling
 from adaptlr.fits import Fits
 from adaptlr.judge.control import Settings
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.measure.stages import Stages
+from adaptlr.observer import Sampling
 
 __all__ = ["AdaptLR"]
 

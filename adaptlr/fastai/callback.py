@@ -16,11 +16,12 @@ from fastai.callback.core import Callback
 from fastai.callback.schedule import LRFinder, ParamScheduler
 from fastprogress.fastprogress import ConsoleProgressBar, printing
 
-from adaptlr.controller import AdaptLRWarning, Controller, Sampling, sentence
+from adaptlr.controller import AdaptLRWarning, Controller, sentence
 from adaptlr.fastai.optimizer import port_of
 from adaptlr.judge.control import Settings
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.measure.stages import Stages
+from adaptlr.observer import Sampling
 from adaptlr.records import Decision, Finding
 from adaptlr.standin import StandIn
 from adaptlr.trace import Trace

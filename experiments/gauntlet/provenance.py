@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import adaptlr
-from adaptlr.controller import Sampling
 from adaptlr.judge.control import Settings
 from adaptlr.judge.thresholds import Thresholds
+from adaptlr.observer import Sampling
 from experiments.gauntlet.methods import METHODS
 from experiments.gauntlet.optimizers import SETTINGS
 

@@ -1,0 +1,232 @@
+"""What a controller measures: hooks and samples go in, readings come out; on a GPU a step late, so that nothing waits."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adaptlr.act.optimizer import OptimizerPort
+from adaptlr.measure import provenance
+from adaptlr.measure.activations import ActivationProbe
+from adaptlr.measure.stages import Stages, assign_groups, find_stages, stages_of_group
+from adaptlr.measure.weights import DistanceEstimate, GroupNumbers, WeightProbe, group_numbers
+from adaptlr.records import GroupReading, Provenance, Reading
+from adaptlr.state import pack
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How much is measured, and how often.
+
+    Raises:
+        ValueError: a number is out of its range; the message quotes it.
+    """
+
+    activations_every: int = 5  # optimizer steps between activation samples, at least 1
+    activations_first: int = 16  # every one of the first steps is sampled
+    activations: int = 8192  # entries read from one stage's output, at least 64
+    coordinates: int = 2048  # entries read from one group's weights, at least 64
+    hist_bins: int = 40
+    hist_max: float = 10.0
+    seed: int = 0  # picks the entries; no global generator is touched
+
+    def __post_init__(self) -> None:
+        for name, low in (("activations_every", 1), ("activations_first", 0), ("activations", 64), ("coordinates", 64)):
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)!r}")
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """What one optimizer step left on the device."""
+
+    step: int
+    epoch: float | None
+    loss: Tensor
+    groups: Tensor
+    stages: Tensor | None
+    lrs: tuple[float, ...]
+    scales: tuple[float, ...]
+    ready: torch.cuda.Event | None = None
+
+
+class Observer:
+    """Measures each optimizer step of a run, and keeps what is still on its way from the device.
+
+    Args:
+        model: the network, out of its wrappers.
+        port: the optimizer.
+        stages: what to observe, as for the controller.
+        sampling: how much, and how often.
+
+    Raises:
+        ValueError: no stage was found, the optimizer holds none of the model's parameters, or one in two groups.
+    """
+
+    def __init__(self, model: nn.Module, port: OptimizerPort, stages: Stages | None, sampling: Sampling) -> None:
+        self._port = port
+        self._sampling = s = sampling
+        groups = port.params()
+        _check_groups(model, groups)
+        self.stages = find_stages(model, stages)
+        self._group_of_stage = assign_groups(self.stages, groups)
+        self._stages_of_group = tuple(stages_of_group(self.stages, g) for g in groups)
+        self.activations = ActivationProbe(
+            self.stages, seed=s.seed, hist_bins=s.hist_bins, hist_max=s.hist_max, sample_size=s.activations
+        )
+        self._weights = WeightProbe(groups, coordinates=s.coordinates, seed=s.seed)
+        self._distance = DistanceEstimate(len(groups))
+        self._provenance: tuple[Provenance, ...] = ()
+        self._rows: Tensor | None = None
+        self._lrs: tuple[float, ...] = ()
+        self._waiting: deque[_Pending] = deque()
+        self.step = 0  # optimizer steps begun and ended
+        self.activations.enabled = self._samples_activations()
+
+    @property
+    def n_groups(self) -> int:
+        return self._weights.n_groups
+
+    @property
+    def stepped(self) -> bool:
+        """An optimizer step was made since the last :meth:`submit`."""
+        return self._rows is not None
+
+    @property
+    def waiting(self) -> bool:
+        """A step is on its way from the device."""
+        return bool(self._waiting)
+
+    # ------------------------------------------------------------------ around a step
+
+    def before_step(self, lrs: list[float]) -> None:
+        """Gradients are final; ``lrs`` are as the schedule wrote them."""
+        self._check_same_groups(lrs)
+        if not self._provenance:  # once, of the weights that no step has touched
+            self._provenance = provenance.of_groups(self._port.params())
+        self._lrs = tuple(lrs)
+        self._weights.before()
+
+    def after_step(self) -> None:
+        self._rows = self._weights.after()
+
+    def submit(self, loss: Tensor, epoch: float | None, scales: tuple[float, ...]) -> None:
+        """The step is done: its numbers begin their way to the host."""
+        assert self._rows is not None
+        pending = _Pending(self.step, epoch, loss, self._rows, self.activations.collect(), self._lrs, scales)
+        self._rows = None
+        self.step += 1
+        self.activations.enabled = self._samples_activations()
+        self._waiting.append(_send(pending))
+
+    def readings(self, *, all_of_them: bool = False) -> Iterator[Reading]:
+        """The steps that have arrived, oldest first. A rollback in between may :meth:`forget` the rest.
+
+        Args:
+            all_of_them: wait for the newest too.
+        """
+        while self._waiting:
+            lag = 1 if self._waiting[-1].groups.is_cuda and not all_of_them else 0
+            if len(self._waiting) <= lag:
+                return
+            yield self._read(self._waiting.popleft())
+
+    def forget(self) -> None:
+        """What is on its way belongs to a run that no longer exists."""
+        self._waiting.clear()
+
+    def restart(self) -> None:
+        """A learning rate has changed: distances are from here on."""
+        self._weights.restart()
+        self._distance = DistanceEstimate(self.n_groups)
+
+    # ------------------------------------------------------------------ memory
+
+    def memory(self) -> dict[str, Any]:
+        """What goes back with a rollback."""
+        return {"probe": self._weights.state_dict(), "distance": list(self._distance.largest)}
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Put back what :meth:`memory` gave."""
+        self._weights.load_state_dict(memory["probe"])
+        self._distance.largest = list(memory["distance"])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"step": self.step, "provenance": pack(self._provenance), **self.memory()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.step = state["step"]
+        self._provenance = tuple(Provenance(p) for p in state["provenance"])
+        self.recall(state)
+        self.activations.enabled = self._samples_activations()
+
+    # ------------------------------------------------------------------ inside
+
+    def _samples_activations(self) -> bool:
+        """Of the step that comes next."""
+        s = self._sampling
+        return self.step < s.activations_first or self.step % s.activations_every == 0
+
+    def _read(self, pending: _Pending) -> Reading:
+        if pending.ready is not None:
+            pending.ready.synchronize()
+        numbers = group_numbers(pending.groups, self._distance)
+        decays = self._port.weight_decays()
+        groups = tuple(self._group_reading(i, n, pending.lrs[i], pending.scales[i], decays[i]) for i, n in enumerate(numbers))
+        stages = () if pending.stages is None else self.activations.readings(pending.stages, self._group_of_stage)
+        return Reading(step=pending.step, loss=float(pending.loss), epoch=pending.epoch, stages=stages, groups=groups)
+
+    def _group_reading(self, index: int, numbers: GroupNumbers, lr: float, scale: float, decay: float) -> GroupReading:
+        return GroupReading(
+            index=index,
+            stages=self._stages_of_group[index],
+            lr=lr,
+            scale=scale,
+            weight_decay=decay,
+            provenance=self._provenance[index],
+            **{f.name: getattr(numbers, f.name) for f in dataclasses.fields(numbers)},
+        )
+
+    def _check_same_groups(self, lrs: list[float]) -> None:
+        if len(lrs) != self._weights.n_groups:
+            raise ValueError(
+                f"the optimizer has {len(lrs)} parameter groups and had {self._weights.n_groups} when the controller was made: "
+                f"make a new Controller after adding a group"
+            )
+
+
+def _send(pending: _Pending) -> _Pending:
+    """Begin the transfer to the host. On CUDA nothing waits for it: it is read one step later."""
+    if not pending.groups.is_cuda:
+        return pending
+    host = [
+        None if t is None else torch.empty(t.shape, dtype=t.dtype, pin_memory=True).copy_(t, non_blocking=True)
+        for t in (pending.loss.float(), pending.groups, pending.stages)
+    ]
+    ready = torch.cuda.Event()
+    ready.record()
+    return dataclasses.replace(pending, loss=host[0], groups=host[1], stages=host[2], ready=ready)
+
+
+def _check_groups(model: nn.Module, groups: Sequence[Sequence[nn.Parameter]]) -> None:
+    names = {p: name for name, p in model.named_parameters()}
+    seen: dict[nn.Parameter, int] = {}
+    for g, params in enumerate(groups):
+        for p in params:
+            if p in seen:
+                raise ValueError(
+                    f"parameter {names.get(p, '(not of the model)')} is in group {seen[p]} and in group {g} of the optimizer: "
+                    f"give each parameter to one group"
+                )
+            seen[p] = g
+    if not any(p in names for p in seen):
+        raise ValueError(
+            f"the optimizer holds {len(seen)} parameters, none of them the model's: "
+            f"build it from model.parameters() of the model that is given here"
+        )
