@@ -98,10 +98,12 @@ RULES = {  # folder or file -> what it may import beside the standard library
     "trace.py": ("adaptlr.jsonl", "adaptlr.records", "adaptlr.show.table"),  # the last within Trace.to_frame alone
     "jsonl.py": ("adaptlr.records",),
     "state.py": (),
+    "observer.py": ("adaptlr.act.optimizer", "adaptlr.measure", "adaptlr.records", "adaptlr.state", "torch"),
     "controller.py": (
         "adaptlr.act",
         "adaptlr.judge",
         "adaptlr.measure",
+        "adaptlr.observer",
         "adaptlr.records",
         "adaptlr.state",
         "adaptlr.trace",
