@@ -18,9 +18,10 @@ from adaptlr.act import snapshot
 from adaptlr.act.optimizer import OptimizerPort, TorchOptimizer
 from adaptlr.act.scale import StepScale
 from adaptlr.act.snapshot import Ring, Stateful, capture, restore
-from adaptlr.judge.control import Control, GroupControl, Refuge, Settings, hold_all, measured
+from adaptlr.judge.control import Control, GroupControl, Refuge, Settings, annealed, hold_all, measured
 from adaptlr.judge.detect import observe
 from adaptlr.judge.history import History
+from adaptlr.judge.outlook import Outlook
 from adaptlr.judge.policy import acquit, decide, news
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.measure.stages import Stages, unwrap
@@ -52,7 +53,9 @@ class Controller:
         trace: a path for the JSON Lines trace, or None to keep it in memory.
         thresholds, settings, sampling: what counts as wrong, what may be done, how much is measured.
         snapshot_device: where snapshots are kept; None keeps them beside the model.
-        peak_lrs: the largest learning rate that the schedule will give each group, if known: advice is then put in those terms.
+        total_steps: optimizer steps of the whole run, if known: what is too cold, and how far to raise or to cut, depends on it.
+        peak_lrs: the largest learning rate that the schedule will give each group, if known: a warm-up is then judged by where it
+            goes, and advice is put in those terms.
         announce: called with every new finding and decision; None warns with :class:`AdaptLRWarning`.
 
     Raises:
@@ -82,6 +85,7 @@ class Controller:
         settings: Settings | None = None,
         sampling: Sampling | None = None,
         snapshot_device: torch.device | str | None = None,
+        total_steps: int | None = None,
         peak_lrs: Sequence[float] | None = None,
         announce: Callable[[Finding | Decision], None] | None = None,
     ) -> None:
@@ -107,11 +111,9 @@ class Controller:
             },
             stages=self.stages,
         )
-        self._history = History()
+        self._history = History(outlook=Outlook(total_steps=total_steps, peak_lrs=None if peak_lrs is None else tuple(peak_lrs)))
         n = self._observer.n_groups
-        self._control = Control(
-            groups=tuple(GroupControl() for _ in range(n)), peak_lrs=None if peak_lrs is None else tuple(peak_lrs)
-        )
+        self._control = Control(groups=tuple(GroupControl() for _ in range(n)))
         self._ring = Ring()
         self._healthy_since = 0
         self._peaks: tuple[float, ...] = (0.0,) * n
@@ -180,7 +182,9 @@ class Controller:
     def _before_step(self, lrs: list[float]) -> Sequence[float]:
         self._observer.before_step(lrs)
         if self._control.acted:
-            self._control = dataclasses.replace(self._control, groups=hold_all(self._control.groups, lrs))
+            held = hold_all(self._control.groups, lrs)
+            held = annealed(self.settings, held, self._history, self._observer.step, lrs)
+            self._control = dataclasses.replace(self._control, groups=held)
         return self.scales
 
     def step(self, loss: Tensor | float, *, epoch: float | None = None) -> None:

@@ -104,13 +104,21 @@ class Fits:
 
     # ------------------------------------------------------------------ the length of a fit
 
-    def _begin(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, *, scaler: Stateful | None = None) -> None:
+    def _begin(
+        self,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        scaler: Stateful | None = None,
+        total_steps: int | None = None,
+    ) -> None:
         self._end()  # of a fit that broke where its framework tells nobody
         controller = Controller(
             model,
             optimizer,
             scaler=scaler,
             trace=None if self._trace_path is None else _free(self._trace_path),
+            total_steps=total_steps,
             peak_lrs=_peak_lrs(optimizer),
             announce=self._say,
             **self._options,

@@ -95,7 +95,7 @@ class AdaptLR(Fits, pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Here rather than in on_fit_start: a checkpoint's optimizer state is in place, and the sanity check is over.
         scaler = getattr(trainer.precision_plugin, "scaler", None)
-        self._begin(self._model_of(pl_module), self._optimizer_of(trainer), scaler=scaler)
+        self._begin(self._model_of(pl_module), self._optimizer_of(trainer), scaler=scaler, total_steps=_steps(trainer))
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -152,3 +152,9 @@ class AdaptLR(Fits, pl.Callback):
         # Lightning divides the loss for accumulated gradients, but hands on other entries as they are.
         share = trainer.accumulate_grad_batches if module.automatic_optimization and self._loss == "loss" else 1
         return outputs[self._loss] if share == 1 else outputs[self._loss] * share
+
+
+def _steps(trainer: pl.Trainer) -> int | None:
+    """The optimizer steps of this fit; None where it has no end."""
+    steps = trainer.estimated_stepping_batches
+    return int(steps) if math.isfinite(steps) and steps >= 1 else None

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from fastai.callback.core import Callback
 from fastai.callback.schedule import LRFinder, ParamScheduler
+from fastai.callback.training import GradientAccumulation
 from fastprogress.fastprogress import ConsoleProgressBar, printing
 
 from adaptlr.controller import AdaptLRWarning, Controller, sentence
@@ -167,6 +168,7 @@ class AdaptLR(Callback):
             scaler=vars(learn).get("scaler"),  # MixedPrecision's; by vars, since a Learner also has whatever its model has
             trace=None if self._trace_path is None else _free(self._trace_path),
             snapshot_device=self._snapshot_device,
+            total_steps=_optimizer_steps(learn),
             peak_lrs=_peak_lrs(learn),
             announce=self._say,
             **self._options,
@@ -203,6 +205,14 @@ class AdaptLR(Callback):
         _clear_bar_line(getattr(getattr(self.learn, "progress", None), "pbar", None))
         file, number, module = _call_of_the_user()
         warnings.warn_explicit(sentence(record), AdaptLRWarning, file, number, module)
+
+
+def _optimizer_steps(learn: Any) -> int:
+    """Of this fit, as far as can be told before: ``GradientAccumulation`` steps once in several batches."""
+    batches = learn.n_epoch * len(learn.dls.train)
+    samples = next((cb.n_acc for cb in learn.cbs if isinstance(cb, GradientAccumulation)), 0)
+    size = getattr(learn.dls.train, "bs", None) or samples
+    return max(1, batches // max(1, samples // max(1, size)))
 
 
 def _peak_lrs(learn: Any) -> list[float]:

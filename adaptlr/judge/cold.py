@@ -10,18 +10,15 @@ import math
 import statistics
 
 from adaptlr.judge.history import GroupPast, History
+from adaptlr.judge.pace import moves, short_way
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.judge.words import group_name, number, place, sentence_groups
 from adaptlr.records import Finding, GroupReading, Kind, Provenance, Reading
 
 
-def _moves(group: GroupReading) -> bool:
-    return not group.frozen and group.update_ratio is not None and group.lr > 0
-
-
 def starved_now(reading: Reading, limits: Thresholds) -> tuple[int, ...]:
     """Groups that hardly move in this step while another does, at a lower learning rate, from random weights."""
-    moving = [g for g in reading.groups if _moves(g)]
+    moving = [g for g in reading.groups if moves(g)]
     out = []
     for g in moving:
         others = [o for o in moving if o.index != g.index and o.effective_lr > g.effective_lr]
@@ -87,10 +84,12 @@ def too_cold(history: History, reading: Reading, limits: Thresholds) -> Finding 
 
     Source: D-Adaptation's estimate (Defazio & Mishchenko 2023), measured as a sign.
     """
-    moving = [(g, p) for g, p in zip(reading.groups, history.groups, strict=True) if _moves(g)]
+    moving = [(g, p) for g, p in zip(reading.groups, history.groups, strict=True) if moves(g)]
     if not moving or min(p.age for _, p in moving) < limits.cold_steps // 2:
         return None
     helped = any(g.scale != 1.0 for g, _ in moving)
+    if (way := short_way(history, reading, limits)) is not None:
+        return _will_not_get_far(reading, moving, way)
     if history.median(5) < (limits.found_frac if helped else limits.learned_frac) * history.start_level:
         return None
     still = max(statistics.median(p.ratios) if p.ratios else 0.0 for _, p in moving)
@@ -112,6 +111,23 @@ def too_cold(history: History, reading: Reading, limits: Thresholds) -> Finding 
         stages=tuple(s for g in reading.groups for s in g.stages),
         message=f"{place(reading)}: {text}",
         evidence={"update_ratio": still, "walk": walk},
+    )
+
+
+def _will_not_get_far(reading: Reading, moving: list[tuple[GroupReading, GroupPast]], way: float) -> Finding:
+    groups = tuple(g.index for g, _ in moving)
+    still = max(statistics.median(p.ratios) for _, p in moving if p.ratios)
+    text = (
+        f"{sentence_groups(reading, groups)} too cold: at this pace, {number(still)} of the weights a step, no group will have "
+        f"gone further than {number(way)} times its weights when the run ends"
+    )
+    return Finding(
+        step=reading.step,
+        kind=Kind.TOO_COLD,
+        groups=groups,
+        stages=tuple(s for g in reading.groups for s in g.stages),
+        message=f"{place(reading)}: {text}",
+        evidence={"update_ratio": still, "way": way},
     )
 
 

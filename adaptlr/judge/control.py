@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from adaptlr.judge.history import History
 from adaptlr.records import Kind, Reading
 
 WARMUP_STEP = 1.05  # after a rollback, a scale may grow by so much a step,
@@ -26,14 +27,19 @@ class Settings:
         ValueError: a setting is outside its range; the message quotes the value.
     """
 
-    ceiling: float = 0.01  # update ratio that a group which was too hot is held under, (0, 1): mid of what trained well
+    ceiling: float | None = (
+        None  # update ratio that a group which was too hot is held under, (0, 1); None: what suits the length of
+    )
+    # the run, 0.01 if that is unknown
     side_ceiling: float = 0.05  # and the other groups of that run: the top of what trained well, (0, 1)
     slow_retreat: float = (
         10.0  # divides the learning rate where the damage was slow, and had begun below what it is now, [1.5, 1000]
     )
+    anneal_frac: float = 0.25  # share of the run at its end in which a learning rate of ours comes down, if the schedule's does not
+    # and the number of steps is known, [0, 1)
     retreat: float = 3.0  # each further failure divides ceiling and learning rate by this, [1.5, 100]
-    raise_ratio: float = 5e-3  # update ratio that a net which was too cold is raised to, (0, 1)
-    search_ceiling: float = 0.03  # update ratio that a net which walks straight on may be raised to, (0, 1)
+    raise_frac: float = 0.5  # share of the ceiling that a net which was too cold is raised to, (0, 1]
+    search_times: float = 3.0  # ceilings that a net which walks straight on may be raised to, [1, 100]
     raise_again: float = 3.0  # factor of a further raise, (1, 100]
     early_steps: int = 200  # a run that broke slowly before this step starts over: snapshots may hold the damage already, [0, 1e9]
     max_rollbacks: int = 8  # in one run, [0, 1000]; then it says so, and holds
@@ -45,9 +51,10 @@ class Settings:
             "ceiling": (0, 1),
             "side_ceiling": (0, 1),
             "slow_retreat": (1.5, 1000),
+            "anneal_frac": (0, 0.99),
             "retreat": (1.5, 100),
-            "raise_ratio": (0, 1),
-            "search_ceiling": (0, 1),
+            "raise_frac": (0, 1),
+            "search_times": (1, 100),
             "raise_again": (1, 100),
             "early_steps": (0, 10**9),
             "max_rollbacks": (0, 1000),
@@ -56,7 +63,7 @@ class Settings:
         }
         for name, (low, high) in ranges.items():
             value = getattr(self, name)
-            if not low <= value <= high:
+            if value is not None and not low <= value <= high:
                 raise ValueError(
                     f"{name} must lie in [{low}, {high}], got {value!r}: see adaptlr.judge.control.Settings for its meaning"
                 )
@@ -73,6 +80,7 @@ class GroupControl:
     first_per_lr: float | None = None  # the same of the run's first step, to start again from
     first_lr: float | None = None  # scheduled lr of that step
     warmup: float = 1.0  # factor by which the scale may still grow, a little each step, below the ceilings
+    tail: float = 1.0  # factor that brings a learning rate of ours down at the end of the run
     follows: bool = False  # holds nothing but norms and biases, which no ratio can be taken of: goes with the others
 
 
@@ -98,11 +106,10 @@ class Control:
     last_poison: int | None = None
     acquitted: bool = False  # a learning rate was, once: no second time
     suspicion: Suspicion | None = None  # of the newest rollback, until the first losses after it are in
-    peak_lrs: tuple[float, ...] | None = None  # the largest lr that the schedule will reach, if the adapter knows; for advice only
 
     @property
     def scales(self) -> tuple[float, ...]:
-        return tuple(g.scale for g in self.groups)
+        return tuple(g.scale * g.tail for g in self.groups)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,6 +145,20 @@ def hold_all(groups: tuple[GroupControl, ...], lrs: Sequence[float]) -> tuple[Gr
     if lowest is None:
         return tuple(held)
     return tuple(dataclasses.replace(g, scale=lowest) if g.follows else g for g in held)
+
+
+def annealed(
+    settings: Settings, groups: tuple[GroupControl, ...], history: History, step: int, lrs: Sequence[float]
+) -> tuple[GroupControl, ...]:
+    """Learning rates of ours come down over the last part of a run of known length, where the schedule leaves that to us."""
+    out = []
+    for i, (g, lr) in enumerate(zip(groups, lrs, strict=True)):
+        ours = g.scale != 1.0 or g.ceiling is not None
+        seen = history.groups[i].peak_lr if i < len(history.groups) else lr
+        out.append(
+            dataclasses.replace(g, tail=history.outlook.tail(i, step, lr=lr, seen=seen, frac=settings.anneal_frac) if ours else 1.0)
+        )
+    return tuple(out)
 
 
 def measured(control: Control, reading: Reading) -> Control:

@@ -8,6 +8,7 @@ import math
 import statistics
 from dataclasses import dataclass
 
+from adaptlr.judge.outlook import Outlook
 from adaptlr.records import GroupReading, Reading
 
 _LOSSES = 24  # kept for levels and for their noise
@@ -22,13 +23,19 @@ class GroupPast:
 
     ratios: tuple[float, ...] = ()  # update ratios, newest last
     peak_lr: float = 0.0  # largest scheduled lr so far
+    first_lr: float = 0.0  # scheduled, of the run's first step
     last_lr: float = 0.0
     rising: bool = False  # the schedule is still going up
     first_grad: float = 0.0  # gradient RMS of the run's first step, when nothing was ruined yet
     starved_steps: int = 0  # in a row; counted by the rule's own condition on a reading
     index: float | None = None  # distance index rho, newest
     path: float = 0.0  # sum of the update ratios
+    way: float = 0.0  # likewise since the start or the last rollback, changes of scale or not
     age: int = 0  # steps since the start or the last change of scale
+
+    def anew(self) -> GroupPast:
+        """What stays when the steps so far say nothing about those to come."""
+        return GroupPast(peak_lr=self.peak_lr, first_lr=self.first_lr, first_grad=self.first_grad, last_lr=self.last_lr)
 
     @property
     def walk(self) -> float | None:
@@ -73,6 +80,7 @@ class History:
     age: int = 0  # readings since the start or the last rollback
     groups: tuple[GroupPast, ...] = ()
     stages: tuple[tuple[str, StagePast], ...] = ()
+    outlook: Outlook = Outlook()  # noqa: RUF009  (frozen)
 
     @property
     def start_level(self) -> float:
@@ -96,17 +104,33 @@ class History:
         last = [math.inf if math.isnan(x) else x for x in self.losses[-n:]]
         return statistics.median(last) if last else math.nan
 
+    def _seen(self, group: GroupReading) -> tuple[float, float]:
+        """A group's first and largest scheduled learning rate so far."""
+        past = self.groups[group.index] if group.index < len(self.groups) else GroupPast()
+        return past.first_lr or group.lr, max(past.peak_lr, group.lr)
+
+    def ahead(self, group: GroupReading, step: int) -> float | None:
+        """:meth:`Outlook.ahead` of a group as it is now."""
+        first, largest = self._seen(group)
+        return self.outlook.ahead(group.index, step, lr=group.lr, first_lr=first, seen=largest)
+
+    def pace(self, group: GroupReading, step: int) -> float:
+        """:meth:`Outlook.pace` of a group as it is now."""
+        first, largest = self._seen(group)
+        return self.outlook.pace(group.index, step, lr=group.lr, first_lr=first, seen=largest)
+
+    def of_peak(self, group: GroupReading) -> float:
+        """A group's learning rate over the largest of its schedule, as far as that is known."""
+        return group.lr / self.outlook.peak(group.index, self._seen(group)[1])
+
     def restarted(self) -> History:
         """After a rollback: the memory of how the run began, and of each stage's baseline, is kept."""
-        groups = tuple(GroupPast(peak_lr=g.peak_lr, first_grad=g.first_grad, last_lr=g.last_lr) for g in self.groups)
-        return History(start=self.start, groups=groups, stages=self.stages)
+        groups = tuple(g.anew() for g in self.groups)
+        return History(start=self.start, groups=groups, stages=self.stages, outlook=self.outlook)
 
     def rescaled(self, groups: tuple[int, ...]) -> History:
         """After a change of these groups' scales: what they did before says nothing about them now."""
-        new = tuple(
-            GroupPast(peak_lr=g.peak_lr, first_grad=g.first_grad, last_lr=g.last_lr) if i in groups else g
-            for i, g in enumerate(self.groups)
-        )
+        new = tuple(dataclasses.replace(g.anew(), way=g.way) if i in groups else g for i, g in enumerate(self.groups))
         return dataclasses.replace(self, groups=new)
 
 
@@ -114,15 +138,18 @@ def _advance_group(past: GroupPast, now: GroupReading) -> GroupPast:
     ratio = now.update_ratio
     grad = now.grad_rms if now.grad_rms is not None else 0.0
     age = past.age + 1
+    moved = ratio if ratio is not None and math.isfinite(ratio) else 0.0
     return GroupPast(
         ratios=(*past.ratios, ratio)[-_STEPS:] if ratio is not None else past.ratios,
         peak_lr=max(past.peak_lr, now.lr),
+        first_lr=past.first_lr or now.lr,
         last_lr=now.lr,
         rising=past.age > 0 and now.lr > past.last_lr,
         first_grad=past.first_grad or (grad if math.isfinite(grad) else 0.0),
         starved_steps=past.starved_steps,
         index=now.distance_index,
-        path=past.path + (ratio if ratio is not None and math.isfinite(ratio) else 0.0),
+        path=past.path + moved,
+        way=past.way + moved,
         age=age,
     )
 

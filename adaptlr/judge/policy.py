@@ -25,7 +25,7 @@ from adaptlr.judge.control import (
 from adaptlr.judge.detect import HOT
 from adaptlr.judge.history import History
 from adaptlr.judge.words import group_name, number, place, times
-from adaptlr.records import Action, Decision, Finding, Kind, Provenance, Reading
+from adaptlr.records import Action, Decision, Finding, GroupReading, Kind, Provenance, Reading
 
 _ACQUITTAL_STEPS = 3
 
@@ -57,9 +57,9 @@ def decide(
         return _roll_back(settings, control, hot, reading, history, refuges)
     for f in findings:
         if f.kind is Kind.STARVED:
-            return _feed(control, f, reading)
+            return _feed(control, f, reading, history)
         if f.kind is Kind.TOO_COLD:
-            return _warm(settings, control, f, reading)
+            return _warm(settings, control, f, reading, history)
     return control, None
 
 
@@ -126,6 +126,7 @@ def _roll_back(
             settings,
             g,
             now.lr,
+            pace=_ceiling(settings, history, reading, now),
             accused=index in accused,
             slow=slow,
             rollbacks=control.rollbacks,
@@ -139,7 +140,7 @@ def _roll_back(
         suspicion = Suspicion(level=history.best, loss=history.median(_ACQUITTAL_STEPS), groups=control.groups)
     new = dataclasses.replace(control, groups=groups, rollbacks=control.rollbacks + 1, acted=True, suspicion=suspicion)
     factor = min((a.scale / b.scale for a, b in zip(new.groups, control.groups, strict=True)), default=1.0)
-    held = min((g.ceiling for g in groups if g.ceiling is not None), default=settings.ceiling)
+    held = min((g.ceiling for g in groups if g.ceiling is not None), default=math.nan)
     done = (
         f"rolled back to step {refuge.step}, learning rate now {times(factor)}, "
         f"and no step above {number(held)} of the weights from here on"
@@ -193,7 +194,15 @@ def _per_lr_at(refuge: Refuge, start: Refuge, index: int, group: GroupControl) -
 
 
 def _cut(
-    settings: Settings, group: GroupControl, lr: float, *, accused: bool, slow: bool, rollbacks: int, refuge_per_lr: float | None
+    settings: Settings,
+    group: GroupControl,
+    lr: float,
+    *,
+    pace: float,
+    accused: bool,
+    slow: bool,
+    rollbacks: int,
+    refuge_per_lr: float | None,
 ) -> GroupControl:
     """One group after a rollback: its ceilings, and the scale that keeps the first step from there under them."""
     retreat = settings.retreat**rollbacks
@@ -201,7 +210,7 @@ def _cut(
     ramped = lr / group.first_lr if group.first_lr else 1.0
     slow = slow or ramped > settings.slow_retreat  # what broke on a ramp had been breaking below its top
     if accused:
-        ceiling = settings.ceiling / retreat
+        ceiling = pace / retreat
         limit = effective / (settings.slow_retreat if slow else settings.retreat)
         max_lr = min(limit, group.max_lr) if group.max_lr is not None else limit
     else:
@@ -213,7 +222,7 @@ def _cut(
     return dataclasses.replace(held, warmup=min(max(WARMUP_LEAST, ramped), WARMUP_MOST))
 
 
-def _feed(control: Control, finding: Finding, reading: Reading) -> tuple[Control, Decision]:
+def _feed(control: Control, finding: Finding, reading: Reading, history: History) -> tuple[Control, Decision]:
     """Give starved groups the learning rate of the best fed one."""
     fed = [g for g in reading.groups if g.index not in finding.groups and not g.frozen and g.lr > 0]
     target = max(g.effective_lr for g in fed)
@@ -224,11 +233,13 @@ def _feed(control: Control, finding: Finding, reading: Reading) -> tuple[Control
     new = dataclasses.replace(control, groups=groups, acted=True, raises=control.raises + 1)
     factors = ", ".join(f"{group_name(reading, i)} {times(groups[i].scale / control.groups[i].scale)}" for i in finding.groups)
     done = f"now at the learning rate of the best fed group: {factors}"
-    advice = f"Next time: one learning rate for all groups, {_of_schedule(control, reading, finding.groups)}"
+    advice = f"Next time: one learning rate for all groups, {_of_schedule(control, reading, finding.groups, history)}"
     return new, _decision(Action.RESCALE, control, new, finding, done, advice=advice)
 
 
-def _warm(settings: Settings, control: Control, finding: Finding, reading: Reading) -> tuple[Control, Decision | None]:
+def _warm(
+    settings: Settings, control: Control, finding: Finding, reading: Reading, history: History
+) -> tuple[Control, Decision | None]:
     """Raise a net that is at its random initialisation; warn about one that is not."""
     moving = [reading.groups[i] for i in finding.groups]
     if control.raises >= settings.max_raises:
@@ -238,15 +249,19 @@ def _warm(settings: Settings, control: Control, finding: Finding, reading: Readi
             return control, None
         done = "its weights are not (all) random, so this may be meant: nothing was changed"
         return control, _decision(Action.HOLD, control, control, finding, done)
-    fastest = max(g.update_ratio or 0.0 for g in moving)
-    wanted = settings.raise_ratio / fastest if fastest > 0 else 1e3
+    fastest = max(moving, key=lambda g: g.update_ratio or 0.0)
+    ratio = fastest.update_ratio or 0.0
+    # of a ramp that goes on by itself, the share that it is at
+    target = settings.raise_frac * _ceiling(settings, history, reading, fastest) * history.of_peak(fastest)
+    wanted = target / ratio if ratio > 0 else 1e3
     factor = min(max(wanted, settings.raise_again), 1e6)
     groups = []
     for i, g in enumerate(control.groups):
         if i not in finding.groups:
             groups.append(g)
             continue
-        ceiling = settings.ceiling if g.ceiling is None else min(g.ceiling * factor, max(g.ceiling, settings.search_ceiling))
+        pace = _ceiling(settings, history, reading, reading.groups[i])
+        ceiling = pace if g.ceiling is None else min(g.ceiling * factor, max(g.ceiling, settings.search_times * pace))
         lifted = dataclasses.replace(g, scale=g.scale * factor, ceiling=ceiling)
         groups.append(hold_under(lifted, reading.groups[i].lr))
     new = dataclasses.replace(control, groups=_with_followers(tuple(groups), reading), raises=control.raises + 1, acted=True)
@@ -257,12 +272,17 @@ def _warm(settings: Settings, control: Control, finding: Finding, reading: Readi
     return new, _decision(Action.RESCALE, control, new, finding, done, advice=_lr_advice(reading, new))
 
 
-def _of_schedule(control: Control, reading: Reading, starved: tuple[int, ...]) -> str:
+def _ceiling(settings: Settings, history: History, reading: Reading, group: GroupReading) -> float:
+    """The update ratio that a group is held under: as set, or what the length of the run asks for."""
+    return settings.ceiling if settings.ceiling is not None else history.pace(group, reading.step)
+
+
+def _of_schedule(control: Control, reading: Reading, starved: tuple[int, ...], history: History) -> str:
     """The learning rate of the best fed group, as the user wrote it if the schedule is known."""
     fed = [g for g in reading.groups if g.index not in starved and not g.frozen]
     best = max(fed, key=lambda g: g.effective_lr)
-    if control.peak_lrs:
-        return number(control.peak_lrs[best.index] * control.groups[best.index].scale)
+    if history.outlook.peak_lrs:
+        return number(history.outlook.peak_lrs[best.index] * control.groups[best.index].scale)
     return f"that of group {best.index} ({number(best.effective_lr)} at this step)"
 
 

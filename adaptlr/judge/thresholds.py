@@ -50,6 +50,10 @@ class Thresholds:
     found_frac: float = 0.3  # and the share of the loss at the start below which the search is over, (0, 1]
     learned_frac: float = 0.6  # of the loss at the start: a run below it is learning, whatever its updates, (0, 1]
     cold_steps: int = 16  # steps of evidence, [8, 10000]: rho is noise before that
+    short_way: float = 0.016  # path at the run's end over sqrt(steps) below which a net is too cold, (0, 1): 0.2 in 160 steps,
+    # where nets that trained well go 0.27 to 4 times their weights, and those at a tenth of a good learning rate 0.01 to 0.5
+    straight_way: float = 0.055  # likewise for one that walks straight on when a third of the run is over, and has hardly learned
+    unlearned_frac: float = 0.35  # of the loss at the start: a run below it is not judged by its way, (0, 1]
     frozen_ratio: float = 1e-5  # update ratio at which even a warm-up of x25 would leave a net standing still, (0, 1)
     decay_share: float = 0.8  # share of the travel that weight decay alone explains, (0, 1]
     decay_per_step: float = (
@@ -88,6 +92,9 @@ class Thresholds:
             "search_steps": (7, 10_000),
             "found_frac": (0, 1),
             "cold_steps": (7, 10_000),
+            "short_way": (0, 1),
+            "straight_way": (0, 1),
+            "unlearned_frac": (0, 1),
             "frozen_ratio": (0, 1),
             "decay_share": (0, 1),
             "decay_per_step": (0, 1),

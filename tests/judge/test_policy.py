@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from adaptlr.judge.control import Control, GroupControl, Refuge, Settings, hold_all, hold_under, measured
 from adaptlr.judge.history import History
+from adaptlr.judge.outlook import Outlook
 from adaptlr.judge.policy import acquit, decide, news
 from adaptlr.records import Action, Finding, Kind, Provenance
 from tests.judge.runs import group, play, reading, simple
@@ -178,10 +179,10 @@ class TestFeed:
         three = (group(0, lr=1e-6), group(1, lr=1e-4), group(2, lr=1e-2))
         control, decision = decide(
             Settings(),
-            Control(groups=(GroupControl(),) * 3, peak_lrs=(1e-6, 1e-4, 1e-2)),
+            Control(groups=(GroupControl(),) * 3),
             (finding(Kind.STARVED, 0, 1),),
             reading(3, 2.3, *three),
-            History(),
+            History(outlook=Outlook(peak_lrs=(1e-6, 1e-4, 1e-2))),
             (START,),
         )
         assert control.scales == pytest.approx((1e4, 1e2, 1.0))
@@ -195,7 +196,7 @@ class TestFeed:
 class TestWarm:
     def cold(self, provenance: Provenance, **control: object) -> tuple[Control, object]:
         return decide(
-            Settings(raise_ratio=5e-3),
+            Settings(raise_frac=0.5),
             Control(groups=(GroupControl(per_lr=50.0),), **control),  # type: ignore[arg-type]
             (finding(Kind.TOO_COLD, 0),),
             reading(20, 2.3, group(ratio=5e-5, lr=1e-6, provenance=provenance)),
@@ -206,7 +207,7 @@ class TestWarm:
     def test_random_weights_are_raised_to_a_step_that_moves(self) -> None:
         control, _ = self.cold(Provenance.RANDOM)
         assert control.scales == pytest.approx((100.0,))
-        assert control.groups[0].ceiling == Settings().ceiling
+        assert control.groups[0].ceiling == 0.01
 
     @pytest.mark.parametrize("provenance", [Provenance.TRAINED, Provenance.UNKNOWN])
     def test_others_are_warned_about_at_most(self, provenance: Provenance) -> None:
@@ -292,7 +293,7 @@ def test_news_says_an_event_once_and_again_after_a_pause() -> None:
     assert said == [0, 100]
 
 
-@pytest.mark.parametrize(("name", "value"), [("ceiling", 2.0), ("retreat", 1.0), ("max_rollbacks", -1), ("raise_ratio", math.nan)])
+@pytest.mark.parametrize(("name", "value"), [("ceiling", 2.0), ("retreat", 1.0), ("max_rollbacks", -1), ("raise_frac", math.nan)])
 def test_settings_outside_their_range_are_refused_with_the_value(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=rf"{name} must lie in .* got {value!r}"):
         Settings(**{name: value})  # type: ignore[arg-type]

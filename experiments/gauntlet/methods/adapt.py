@@ -19,13 +19,20 @@ class AdaptLR(Plain):
     name: ClassVar[str] = "adaptlr"
     speaks: ClassVar[bool] = True
     steps_in: ClassVar[bool] = True
-    settings: ClassVar[str] = "Controller(model, optimizer), all defaults"
+    settings: ClassVar[str] = "Controller(model, optimizer, total_steps=steps, peak_lrs=lrs), all defaults"
 
     act: ClassVar[bool] = True
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
-        self.controller = Controller(job.model, port(self.optimizer), act=self.act, announce=lambda _: None).__enter__()
+        self.controller = Controller(
+            job.model,
+            port(self.optimizer),
+            act=self.act,
+            total_steps=job.steps,
+            peak_lrs=self.lrs,
+            announce=lambda _: None,
+        ).__enter__()
 
     def after_update(self, loss: Tensor) -> None:
         self.controller.step(loss)
@@ -48,7 +55,7 @@ class Watch(AdaptLR):
 
     name: ClassVar[str] = "watch"
     steps_in: ClassVar[bool] = False
-    settings: ClassVar[str] = "Controller(model, optimizer, act=False)"
+    settings: ClassVar[str] = "Controller(model, optimizer, act=False, total_steps=steps, peak_lrs=lrs)"
     act: ClassVar[bool] = False
 
 

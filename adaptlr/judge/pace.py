@@ -1,0 +1,73 @@
+"""How far a net will have gone when its run ends, at its present pace, and whether that is enough to learn anything. Pure.
+
+A *way* is a sum of update ratios: the length of the path in units of the weights. It is free of the optimizer's and of the net's
+scale. What it needs grows with the root of the number of steps, since the longer a run, the more of it is a random walk.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+
+from adaptlr.judge.history import GroupPast, History
+from adaptlr.judge.thresholds import Thresholds
+from adaptlr.records import GroupReading, Reading
+
+Moving = list[tuple[GroupReading, GroupPast]]
+_SOON, _SURE = 8, 16  # steps after which a quarter of the needed way, and all of it, is asked for: momentum builds up meanwhile
+_BLIND = 48  # steps from which a run of unknown length is judged, as if it were half over
+
+
+def way_at_end(history: History, group: GroupReading, past: GroupPast, step: int) -> float:
+    """The way that a group will have gone, in weights. A run of unknown length is taken to be half over."""
+    if not past.ratios:
+        return 0.0
+    ahead = history.ahead(group, step)
+    return past.way + statistics.median(past.ratios) * (ahead if ahead is not None else step + 1)
+
+
+def short_way(history: History, reading: Reading, limits: Thresholds) -> float | None:
+    """The longest way that any group will have gone, if that is too short; None if it is not, or if it is too early to tell.
+
+    Source: measured; 260 runs of twenty nets and tasks, 120 to 200 steps, under four optimizers.
+    """
+    moving = [(g, p) for g, p in zip(reading.groups, history.groups, strict=True) if moves(g)]
+    if not moving or not history.median(5) >= limits.unlearned_frac * history.start_level:
+        return None
+    if min(p.age for _, p in moving) < _SOON or any(g.lr < 0.5 * p.peak_lr for g, p in moving):
+        return None
+    way = max(way_at_end(history, g, p, reading.step) for g, p in moving)
+    judge = _of_known_length if history.outlook.total_steps is not None else _of_unknown_length
+    return way if math.isfinite(way) and judge(history, moving, way, reading.step, limits) else None
+
+
+def _of_known_length(history: History, moving: Moving, way: float, step: int, limits: Thresholds) -> bool:
+    total = history.outlook.total_steps or 0
+    short = limits.short_way * math.sqrt(total)
+    if any(p.rising for _, p in moving):
+        return history.outlook.peak_lrs is not None and way < short / 8
+    if min(p.age for _, p in moving) < _SURE:
+        return way < short / 4
+    return way < short or (step >= total / 3 and _walks_on(history, moving, way, total, limits))
+
+
+def _of_unknown_length(history: History, moving: Moving, way: float, step: int, limits: Thresholds) -> bool:
+    if step < _BLIND or any(p.rising or p.age < _SURE for _, p in moving):
+        return False
+    total = 2 * (step + 1)
+    if way < 0.5 * limits.short_way * math.sqrt(total):
+        return True
+    return step >= 1.3 * _BLIND and _walks_on(history, moving, way, total, limits)
+
+
+def _walks_on(history: History, moving: Moving, way: float, total: int, limits: Thresholds) -> bool:
+    """A net that will go a middling way, walks in a straight line still, and has hardly learned."""
+    walks = [p.walk for _, p in moving if p.walk is not None]
+    unlearned = history.median(5) >= limits.learned_frac * history.start_level
+    middling = way < limits.straight_way * math.sqrt(total)
+    return unlearned and middling and bool(walks) and max(walks) <= limits.cold_walk
+
+
+def moves(group: GroupReading) -> bool:
+    """Its weights are trained, and can be measured."""
+    return not group.frozen and group.update_ratio is not None and group.lr > 0
