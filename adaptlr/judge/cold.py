@@ -10,13 +10,15 @@ import math
 import statistics
 
 from adaptlr.judge.history import GroupPast, History
-from adaptlr.judge.pace import moves, short_way
+from adaptlr.judge.pace import moves, short_way, slack, way_at_end
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.judge.words import group_name, number, place, sentence_groups
 from adaptlr.records import Finding, GroupReading, Kind, Provenance, Reading
 
+_LATE = 0.6  # share of a run of known length after which no net is called cold: what is left would not repay the risk
 
-def starved_now(reading: Reading, limits: Thresholds) -> tuple[int, ...]:
+
+def starved_now(history: History, reading: Reading, limits: Thresholds) -> tuple[int, ...]:
     """Groups that hardly move in this step while another does, at a lower learning rate, from random weights."""
     moving = [g for g in reading.groups if moves(g)]
     out = []
@@ -29,12 +31,21 @@ def starved_now(reading: Reading, limits: Thresholds) -> tuple[int, ...]:
         ratios = [o.update_ratio for o in others if o.update_ratio is not None]
         if much_lower and g.update_ratio < limits.starved_share * 5 * max(ratios) and g.update_ratio < 10 * limits.starved_ratio:
             out.append(g.index)
-    return tuple(out)
+    return tuple(i for i in out if _gets_nowhere(history, reading, i, limits))
+
+
+def _gets_nowhere(history: History, reading: Reading, index: int, limits: Thresholds) -> bool:
+    """Where a hot group among good ones makes these look starved, they will go a good way by themselves."""
+    total = history.outlook.total_steps
+    if total is None:
+        return True
+    way = way_at_end(history, reading.groups[index], history.groups[index], reading.step)
+    return way < limits.short_way * math.sqrt(total)
 
 
 def count_starved(history: History, reading: Reading, limits: Thresholds) -> History:
     """The history with each group's count of starved steps in a row brought up to date."""
-    now = starved_now(reading, limits)
+    now = starved_now(history, reading, limits)
     groups = tuple(
         dataclasses.replace(past, starved_steps=past.starved_steps + 1 if i in now else 0) for i, past in enumerate(history.groups)
     )
@@ -93,41 +104,61 @@ def too_cold(history: History, reading: Reading, limits: Thresholds) -> Finding 
     if history.median(5) < (limits.found_frac if helped else limits.learned_frac) * history.start_level:
         return None
     still = max(statistics.median(p.ratios) if p.ratios else 0.0 for _, p in moving)
-    annealed = any(g.lr < 0.5 * p.peak_lr for g, p in moving)
+    total = history.outlook.total_steps
+    annealed = any(g.lr < 0.5 * p.peak_lr for g, p in moving) or (total is not None and reading.step >= _LATE * total)
     if annealed or not still < _bar(history, limits, helped=helped):
         return None
+    if helped and slack(history, reading, limits):
+        return _below_the_pace(reading, moving, still)
+    return _walks(history, reading, moving, still, limits, helped=helped)
+
+
+def _walks(
+    history: History,
+    reading: Reading,
+    moving: list[tuple[GroupReading, GroupPast]],
+    still: float,
+    limits: Thresholds,
+    *,
+    helped: bool,
+) -> Finding | None:
     if still >= limits.frozen_ratio and not _straight(moving, still, limits, helped=helped):
         return None
-    groups = tuple(g.index for g, _ in moving)
     walk = max((p.walk for _, p in moving if p.walk is not None), default=0.0)
     text = (
-        f"{sentence_groups(reading, groups)} {'still ' if helped else ''}too cold: no group moves more than {number(still)} of its "
+        f"{'still ' if helped else ''}too cold: no group moves more than {number(still)} of its "
         f"weight a step, and the net has walked in a straight line so far"
     )
-    return Finding(
-        step=reading.step,
-        kind=Kind.TOO_COLD,
-        groups=groups,
-        stages=tuple(s for g in reading.groups for s in g.stages),
-        message=f"{place(reading)}: {text}",
-        evidence={"update_ratio": still, "walk": walk},
-    )
+    return _cold(reading, moving, text, update_ratio=still, walk=walk)
 
 
 def _will_not_get_far(reading: Reading, moving: list[tuple[GroupReading, GroupPast]], way: float) -> Finding:
-    groups = tuple(g.index for g, _ in moving)
     still = max(statistics.median(p.ratios) for _, p in moving if p.ratios)
     text = (
-        f"{sentence_groups(reading, groups)} too cold: at this pace, {number(still)} of the weights a step, no group will have "
-        f"gone further than {number(way)} times its weights when the run ends"
+        f"too cold: at this pace, {number(still)} of the weights a step, no group will have gone further than "
+        f"{number(way)} times its weights when the run ends"
     )
+    return _cold(reading, moving, text, update_ratio=still, way=way)
+
+
+def _below_the_pace(reading: Reading, moving: list[tuple[GroupReading, GroupPast]], still: float) -> Finding:
+    progress = max(p.progress_frac for _, p in moving)
+    text = (
+        f"still too cold: no group moves more than {number(still)} of its weight a step, and the next steps take back all but "
+        f"{number(progress)} of that"
+    )
+    return _cold(reading, moving, text, update_ratio=still, progress=progress)
+
+
+def _cold(reading: Reading, moving: list[tuple[GroupReading, GroupPast]], text: str, **evidence: float) -> Finding:
+    groups = tuple(g.index for g, _ in moving)
     return Finding(
         step=reading.step,
         kind=Kind.TOO_COLD,
         groups=groups,
         stages=tuple(s for g in reading.groups for s in g.stages),
-        message=f"{place(reading)}: {text}",
-        evidence={"update_ratio": still, "way": way},
+        message=f"{place(reading)}: {sentence_groups(reading, groups)} {text}",
+        evidence=evidence,
     )
 
 

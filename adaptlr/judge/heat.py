@@ -146,7 +146,20 @@ def stall(history: History, reading: Reading, limits: Thresholds) -> Finding | N
     return _finding(Kind.TOO_HOT, reading, hot, text, update_ratio=ratio, loss=history.median(n), stalled=2.0 * n)
 
 
-RULES: tuple[Rule, ...] = (non_finite, ruinous_step, runaway, divergence, collapse, regress, stall)
+def shaken(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
+    """An update as large as the weights replaced them, and the net has not begun to learn since: one hot group does this."""
+    wild = tuple(i for i, g in enumerate(history.groups) if g.largest >= limits.ruin_ratio)
+    if not wild or history.age != limits.shaken_steps or not history.median(7) > limits.shaken_frac * history.start_level:
+        return None
+    ratio = max(history.groups[i].largest for i in wild)
+    text = (
+        f"{sentence_groups(reading, wild)} too hot: an update of {number(ratio)} of the weights in one step, and after "
+        f"{history.age} steps the loss has only come from {number(history.start_level)} to {number(history.median(7))}"
+    )
+    return _finding(Kind.TOO_HOT, reading, wild, text, update_ratio=ratio, loss=history.median(7), level=history.start_level)
+
+
+RULES: tuple[Rule, ...] = (non_finite, ruinous_step, runaway, divergence, collapse, regress, shaken, stall)
 
 
 def _may_recover(history: History, reading: Reading, limits: Thresholds) -> bool:

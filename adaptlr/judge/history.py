@@ -13,6 +13,8 @@ from adaptlr.records import GroupReading, Reading
 
 _LOSSES = 24  # kept for levels and for their noise
 _STEPS = 6  # of update ratios kept
+_STRAIGHT, _STRAIGHT_STEPS = 0.7, (10, 16)  # distance over path of a net that walks as one with momentum; steps it is measured in
+_TAME = 0.03  # mean update ratio above which bends are the learning rate's doing
 _START = 5  # losses that make the level at the start
 _STAGE_BASELINE = 4  # readings of a stage that make its own baseline
 
@@ -23,19 +25,28 @@ class GroupPast:
 
     ratios: tuple[float, ...] = ()  # update ratios, newest last
     peak_lr: float = 0.0  # largest scheduled lr so far
-    first_lr: float = 0.0  # scheduled, of the run's first step
+    resting: bool = True  # the scheduled lr is that of the step before
     last_lr: float = 0.0
     rising: bool = False  # the schedule is still going up
     first_grad: float = 0.0  # gradient RMS of the run's first step, when nothing was ruined yet
     starved_steps: int = 0  # in a row; counted by the rule's own condition on a reading
     index: float | None = None  # distance index rho, newest
+    largest: float = 0.0  # update ratio
     path: float = 0.0  # sum of the update ratios
+    straight: float | None = None  # distance gone over path, of the first steps that were not wild; noise without momentum bends it
     way: float = 0.0  # likewise since the start or the last rollback, changes of scale or not
     age: int = 0  # steps since the start or the last change of scale
 
     def anew(self) -> GroupPast:
         """What stays when the steps so far say nothing about those to come."""
-        return GroupPast(peak_lr=self.peak_lr, first_lr=self.first_lr, first_grad=self.first_grad, last_lr=self.last_lr)
+        return GroupPast(
+            peak_lr=self.peak_lr, resting=self.resting, first_grad=self.first_grad, last_lr=self.last_lr, straight=self.straight
+        )
+
+    @property
+    def progress_frac(self) -> float:
+        """Share of an update that gets anywhere: without momentum, most of it is noise that the next one takes back."""
+        return 1.0 if self.straight is None else min(1.0, self.straight / _STRAIGHT)
 
     @property
     def walk(self) -> float | None:
@@ -104,24 +115,24 @@ class History:
         last = [math.inf if math.isnan(x) else x for x in self.losses[-n:]]
         return statistics.median(last) if last else math.nan
 
-    def _seen(self, group: GroupReading) -> tuple[float, float]:
-        """A group's first and largest scheduled learning rate so far."""
+    def _schedule(self, group: GroupReading) -> tuple[bool, float]:
+        """Whether a group's scheduled learning rate rests, and the largest so far."""
         past = self.groups[group.index] if group.index < len(self.groups) else GroupPast()
-        return past.first_lr or group.lr, max(past.peak_lr, group.lr)
+        return past.resting, max(past.peak_lr, group.lr)
 
     def ahead(self, group: GroupReading, step: int) -> float | None:
         """:meth:`Outlook.ahead` of a group as it is now."""
-        first, largest = self._seen(group)
-        return self.outlook.ahead(group.index, step, lr=group.lr, first_lr=first, seen=largest)
+        resting, largest = self._schedule(group)
+        return self.outlook.ahead(group.index, step, lr=group.lr, resting=resting, seen=largest)
 
     def pace(self, group: GroupReading, step: int) -> float:
         """:meth:`Outlook.pace` of a group as it is now."""
-        first, largest = self._seen(group)
-        return self.outlook.pace(group.index, step, lr=group.lr, first_lr=first, seen=largest)
+        resting, largest = self._schedule(group)
+        return self.outlook.pace(group.index, step, lr=group.lr, resting=resting, seen=largest)
 
     def of_peak(self, group: GroupReading) -> float:
         """A group's learning rate over the largest of its schedule, as far as that is known."""
-        return group.lr / self.outlook.peak(group.index, self._seen(group)[1])
+        return group.lr / self.outlook.peak(group.index, self._schedule(group)[1])
 
     def restarted(self) -> History:
         """After a rollback: the memory of how the run began, and of each stage's baseline, is kept."""
@@ -138,17 +149,21 @@ def _advance_group(past: GroupPast, now: GroupReading) -> GroupPast:
     ratio = now.update_ratio
     grad = now.grad_rms if now.grad_rms is not None else 0.0
     age = past.age + 1
+    path = past.path + (ratio if ratio is not None and math.isfinite(ratio) else 0.0)
+    tame = _STRAIGHT_STEPS[0] <= age <= _STRAIGHT_STEPS[1] and 0 < path < _TAME * age
     moved = ratio if ratio is not None and math.isfinite(ratio) else 0.0
     return GroupPast(
         ratios=(*past.ratios, ratio)[-_STEPS:] if ratio is not None else past.ratios,
         peak_lr=max(past.peak_lr, now.lr),
-        first_lr=past.first_lr or now.lr,
+        resting=past.last_lr in (0.0, now.lr),
         last_lr=now.lr,
         rising=past.age > 0 and now.lr > past.last_lr,
         first_grad=past.first_grad or (grad if math.isfinite(grad) else 0.0),
         starved_steps=past.starved_steps,
         index=now.distance_index,
-        path=past.path + moved,
+        largest=max(past.largest, moved),
+        path=path,
+        straight=now.travel / path if tame and now.travel is not None else past.straight,
         way=past.way + moved,
         age=age,
     )

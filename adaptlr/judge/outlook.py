@@ -31,15 +31,15 @@ class Outlook:
         known = self.peak_lrs[index] if self.peak_lrs is not None and index < len(self.peak_lrs) else 0.0
         return max(known, seen)
 
-    def ahead(self, index: int, step: int, *, lr: float, first_lr: float, seen: float) -> float | None:
+    def ahead(self, index: int, step: int, *, lr: float, resting: bool, seen: float) -> float | None:
         """Steps to come after ``step``, each weighed by its learning rate over the present one; None if the length is unknown.
 
-        A learning rate that has not moved is taken to stay; one below its peak to be on its way there, if it has risen, and then
-        down; one that has begun to fall to fall to nothing.
+        A learning rate below a peak that is known to come is taken to go there and then down, one that is ``resting`` to stay, and
+        any other to fall to nothing.
 
-        >>> Outlook(total_steps=101).ahead(0, 0, lr=0.1, first_lr=0.1, seen=0.1)
+        >>> Outlook(total_steps=101).ahead(0, 0, lr=0.1, resting=True, seen=0.1)
         100.0
-        >>> Outlook(total_steps=101).ahead(0, 0, lr=0.1, first_lr=0.2, seen=0.2)
+        >>> Outlook(total_steps=101).ahead(0, 0, lr=0.1, resting=False, seen=0.2)
         50.0
         """
         if self.total_steps is None or lr <= 0:
@@ -49,14 +49,14 @@ class Outlook:
         to_come = peak > 1.01 * seen
         if to_come:
             return 0.55 * left * peak / lr
-        return left if lr == first_lr else 0.5 * left
+        return left if resting else 0.5 * left
 
-    def pace(self, index: int, step: int, *, lr: float, first_lr: float, seen: float) -> float:
+    def pace(self, index: int, step: int, *, lr: float, resting: bool, seen: float) -> float:
         """The update ratio that a group should have at its schedule's peak, for what is left of the run.
 
         The more steps there are, the smaller each may be: a net's way is part walk, part random walk.
         """
-        ahead = self.ahead(index, step, lr=lr, first_lr=first_lr, seen=seen)
+        ahead = self.ahead(index, step, lr=lr, resting=resting, seen=seen)
         if ahead is None:
             return _UNKNOWN_PACE
         at_peak = ahead * lr / self.peak(index, seen)

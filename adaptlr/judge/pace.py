@@ -11,7 +11,7 @@ import statistics
 
 from adaptlr.judge.history import GroupPast, History
 from adaptlr.judge.thresholds import Thresholds
-from adaptlr.records import GroupReading, Reading
+from adaptlr.records import GroupReading, Provenance, Reading
 
 Moving = list[tuple[GroupReading, GroupPast]]
 _SOON, _SURE = 8, 16  # steps after which a quarter of the needed way, and all of it, is asked for: momentum builds up meanwhile
@@ -23,7 +23,7 @@ def way_at_end(history: History, group: GroupReading, past: GroupPast, step: int
     if not past.ratios:
         return 0.0
     ahead = history.ahead(group, step)
-    return past.way + statistics.median(past.ratios) * (ahead if ahead is not None else step + 1)
+    return past.progress_frac * (past.way + statistics.median(past.ratios) * (ahead if ahead is not None else step + 1))
 
 
 def short_way(history: History, reading: Reading, limits: Thresholds) -> float | None:
@@ -32,6 +32,8 @@ def short_way(history: History, reading: Reading, limits: Thresholds) -> float |
     Source: measured; 260 runs of twenty nets and tasks, 120 to 200 steps, under four optimizers.
     """
     moving = [(g, p) for g, p in zip(reading.groups, history.groups, strict=True) if moves(g)]
+    if any(g.provenance is not Provenance.RANDOM for g, _ in moving):  # a pretrained net need not go far
+        return None
     if not moving or not history.median(5) >= limits.unlearned_frac * history.start_level:
         return None
     if min(p.age for _, p in moving) < _SOON or any(g.lr < 0.5 * p.peak_lr for g, p in moving):
@@ -48,16 +50,13 @@ def _of_known_length(history: History, moving: Moving, way: float, step: int, li
         return history.outlook.peak_lrs is not None and way < short / 8
     if min(p.age for _, p in moving) < _SURE:
         return way < short / 4
-    return way < short or (step >= total / 3 and _walks_on(history, moving, way, total, limits))
+    return way < short or (total / 3 <= step < 0.6 * total and _walks_on(history, moving, way, total, limits))
 
 
 def _of_unknown_length(history: History, moving: Moving, way: float, step: int, limits: Thresholds) -> bool:
     if step < _BLIND or any(p.rising or p.age < _SURE for _, p in moving):
         return False
-    total = 2 * (step + 1)
-    if way < 0.5 * limits.short_way * math.sqrt(total):
-        return True
-    return step >= 1.3 * _BLIND and _walks_on(history, moving, way, total, limits)
+    return way < 0.5 * limits.short_way * math.sqrt(2 * (step + 1))
 
 
 def _walks_on(history: History, moving: Moving, way: float, total: int, limits: Thresholds) -> bool:
@@ -66,6 +65,19 @@ def _walks_on(history: History, moving: Moving, way: float, total: int, limits: 
     unlearned = history.median(5) >= limits.learned_frac * history.start_level
     middling = way < limits.straight_way * math.sqrt(total)
     return unlearned and middling and bool(walks) and max(walks) <= limits.cold_walk
+
+
+def slack(history: History, reading: Reading, limits: Thresholds) -> bool:
+    """A learning rate of ours under which noise takes back most of every step, and what is left is well below the pace."""
+    moving = [(g, p) for g, p in zip(reading.groups, history.groups, strict=True) if moves(g)]
+    early = reading.step < (history.outlook.total_steps or 0) / 3
+    if not early or not moving or min(p.age for _, p in moving) < limits.search_steps or any(p.rising for _, p in moving):
+        return False
+    return all(
+        p.progress_frac < limits.jagged_frac
+        and statistics.median(p.ratios) * p.progress_frac < limits.slack_frac * history.pace(g, reading.step) * history.of_peak(g)
+        for g, p in moving
+    )
 
 
 def moves(group: GroupReading) -> bool:

@@ -28,6 +28,7 @@ from adaptlr.judge.words import group_name, number, place, times
 from adaptlr.records import Action, Decision, Finding, GroupReading, Kind, Provenance, Reading
 
 _ACQUITTAL_STEPS = 3
+_LEAST_PROGRESS = 0.25  # no pace is set for less
 
 
 def news(settings: Settings, control: Control, findings: tuple[Finding, ...]) -> tuple[Control, tuple[Finding, ...]]:
@@ -254,7 +255,8 @@ def _warm(
     # of a ramp that goes on by itself, the share that it is at
     target = settings.raise_frac * _ceiling(settings, history, reading, fastest) * history.of_peak(fastest)
     wanted = target / ratio if ratio > 0 else 1e3
-    factor = min(max(wanted, settings.raise_again), 1e6)
+    least = settings.raise_again if "walk" in finding.evidence else 1.0
+    factor = min(max(wanted, least), 1e6)
     groups = []
     for i, g in enumerate(control.groups):
         if i not in finding.groups:
@@ -274,7 +276,10 @@ def _warm(
 
 def _ceiling(settings: Settings, history: History, reading: Reading, group: GroupReading) -> float:
     """The update ratio that a group is held under: as set, or what the length of the run asks for."""
-    return settings.ceiling if settings.ceiling is not None else history.pace(group, reading.step)
+    if settings.ceiling is not None:
+        return settings.ceiling
+    progress = history.groups[group.index].progress_frac if group.index < len(history.groups) else 1.0
+    return min(history.pace(group, reading.step) / max(progress, _LEAST_PROGRESS), settings.side_ceiling)
 
 
 def _of_schedule(control: Control, reading: Reading, starved: tuple[int, ...], history: History) -> str:

@@ -54,6 +54,10 @@ class Thresholds:
     # where nets that trained well go 0.27 to 4 times their weights, and those at a tenth of a good learning rate 0.01 to 0.5
     straight_way: float = 0.055  # likewise for one that walks straight on when a third of the run is over, and has hardly learned
     unlearned_frac: float = 0.35  # of the loss at the start: a run below it is not judged by its way, (0, 1]
+    slack_frac: float = 0.6  # of the pace: below it a learning rate of ours has been cut too far, (0, 1],
+    jagged_frac: float = 0.6  # if no more than this share of a step gets anywhere, (0, 1]: 0.4 to 0.55 without momentum
+    shaken_steps: int = 16  # steps, [1, 1000], after which a net that was shaken by a ruinous step should have learned something:
+    shaken_frac: float = 0.85  # its loss is below so much of that at the start, (0, 1]
     frozen_ratio: float = 1e-5  # update ratio at which even a warm-up of x25 would leave a net standing still, (0, 1)
     decay_share: float = 0.8  # share of the travel that weight decay alone explains, (0, 1]
     decay_per_step: float = (
@@ -95,6 +99,10 @@ class Thresholds:
             "short_way": (0, 1),
             "straight_way": (0, 1),
             "unlearned_frac": (0, 1),
+            "slack_frac": (0, 1),
+            "jagged_frac": (0, 1),
+            "shaken_steps": (0, 1000),
+            "shaken_frac": (0, 1),
             "frozen_ratio": (0, 1),
             "decay_share": (0, 1),
             "decay_per_step": (0, 1),

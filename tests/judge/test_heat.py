@@ -187,3 +187,18 @@ def test_messages_read_like_a_colleague() -> None:
         "(healthy: 0.001 to 0.05), and the loss went from 2.3 to 3306"
     )
     assert found[1][0].groups == (0,)
+
+
+@pytest.mark.parametrize(
+    ("first", "later", "step"),
+    [
+        pytest.param(1.5, 2.2, 15, id="shaken-and-nothing-learned"),
+        pytest.param(1.5, 1.6, None, id="shaken-and-learns"),
+        pytest.param(0.2, 2.2, None, id="not-shaken"),
+    ],
+)
+def test_a_step_that_replaced_the_weights_is_too_hot_if_nothing_is_learned_after_it(
+    first: float, later: float, step: int | None
+) -> None:
+    found = kinds(play(simple([2.3, 2.3, 2.3, *[later] * 17], [first, *[0.03] * 19]))[1])
+    assert min(found, default=None) == step

@@ -223,7 +223,7 @@ class TestWarm:
         """Per unit of learning rate the net moves 50 of its weights: the raised step is held under the ceiling, which is lifted."""
         before = Control(groups=(GroupControl(per_lr=50.0, scale=100.0, ceiling=ceiling),), acted=True, raises=1)
         still = reading(20, 2.3, group(ratio=5e-3, lr=1e-6, scale=100.0))
-        control, decision = decide(Settings(), before, (finding(Kind.TOO_COLD, 0),), still, History(), (START,))
+        control, decision = decide(Settings(), before, (finding(Kind.TOO_COLD, 0, walk=4.0),), still, History(), (START,))
         assert decision is not None
         assert control.scales == pytest.approx((300.0,))
         assert control.groups[0].ceiling == pytest.approx(then)
@@ -231,7 +231,7 @@ class TestWarm:
     def test_a_learning_rate_that_broke_the_run_is_not_gone_back_to(self) -> None:
         before = Control(groups=(GroupControl(per_lr=1.0, scale=0.01, ceiling=0.01, max_lr=0.012),), acted=True, rollbacks=1)
         still = reading(20, 2.3, group(ratio=0.01, lr=1.0, scale=0.01))
-        control, decision = decide(Settings(), before, (finding(Kind.TOO_COLD, 0),), still, History(), (START,))
+        control, decision = decide(Settings(), before, (finding(Kind.TOO_COLD, 0, walk=4.0),), still, History(), (START,))
         assert decision is not None
         assert control.scales == pytest.approx((0.012,))
 

@@ -1,0 +1,184 @@
+"""How far a net will get: what is too short a way, what is not, and what a learning rate of ours does about it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adaptlr.judge.control import Control, GroupControl, Settings, annealed
+from adaptlr.judge.detect import observe
+from adaptlr.judge.history import History
+from adaptlr.judge.outlook import Outlook
+from adaptlr.judge.policy import decide
+from adaptlr.judge.thresholds import Thresholds
+from adaptlr.records import Finding, Kind, Provenance
+from tests.judge.runs import group, reading
+
+KNOWN = Outlook(total_steps=160, peak_lrs=(1e-3,))
+
+
+def found(
+    *,
+    ratio: float,
+    outlook: Outlook = KNOWN,
+    steps: int = 160,
+    walk: float = 100.0,
+    lrs: list[float] | None = None,
+    losses: list[float] | None = None,
+    provenance: Provenance = Provenance.RANDOM,
+    scale: float = 1.0,
+) -> int | None:
+    """The step on which a run with these updates is first called too cold."""
+    history = History(outlook=outlook)
+    path = 0.0
+    for i in range(steps):
+        lr = lrs[i] if lrs else 1e-3
+        moved = ratio * lr / 1e-3
+        path += moved
+        g = group(ratio=moved, lr=lr, scale=scale, provenance=provenance, rho=walk * moved / path)
+        g = dataclasses.replace(g, travel=0.9 * path)
+        history, findings = observe(history, reading(i, losses[i] if losses else 2.3, g), Thresholds())
+        if findings:
+            assert {f.kind for f in findings} == {Kind.TOO_COLD}
+            return i
+    return None
+
+
+@pytest.mark.parametrize(
+    ("run", "step"),
+    [
+        pytest.param({"ratio": 2e-4}, 7, id="a-seventh-of-the-way"),
+        pytest.param({"ratio": 1e-3}, 15, id="four-fifths-of-the-way"),
+        pytest.param({"ratio": 2e-3}, None, id="a-good-way"),
+        pytest.param({"ratio": 3e-3, "walk": 3.0}, 54, id="a-middling-way-straight-on-after-a-third"),
+        pytest.param({"ratio": 3e-3, "walk": 3.0, "losses": [2.3 * 0.98**i for i in range(160)]}, None, id="that-learns"),
+        pytest.param({"ratio": 1e-3, "provenance": Provenance.TRAINED}, None, id="pretrained"),
+        pytest.param({"ratio": 1e-3, "losses": [2.3 * 0.9**i for i in range(160)]}, None, id="has-learned-all-the-same"),
+        pytest.param({"ratio": 2e-4, "outlook": Outlook()}, 48, id="of-unknown-length"),
+        pytest.param({"ratio": 1.5e-3, "outlook": Outlook()}, None, id="of-unknown-length-and-not-that-slow"),
+        pytest.param({"ratio": 1e-3, "outlook": Outlook(total_steps=16), "steps": 16}, 15, id="a-short-run-needs-less-of-a-way"),
+    ],
+)
+def test_too_short_a_way(run: dict, step: int | None) -> None:
+    assert found(**run) == step
+
+
+def test_a_longer_run_may_go_more_slowly() -> None:
+    assert found(ratio=1e-3) is not None
+    assert found(ratio=1e-3, outlook=Outlook(total_steps=16_000)) is None
+
+
+def test_a_warm_up_is_judged_by_where_it_goes() -> None:
+    rising = [1e-3 * (i + 1) / 60 for i in range(60)] + [1e-3] * 100
+    assert found(ratio=2e-3, lrs=rising) is None
+    assert found(ratio=1e-4, lrs=rising) == 7
+    assert found(ratio=1e-3, lrs=rising, outlook=Outlook(total_steps=160)) == 60, "without knowing the peak, when it is there"
+
+
+def test_an_annealed_tail_is_not_cold() -> None:
+    falling = [1e-3 * (1 - i / 160) for i in range(160)]
+    assert found(ratio=3e-3, lrs=falling) is None
+
+
+class TestSlack:
+    def run(self, ratio: float, travel_frac: float) -> bool:
+        """A run of known length on a learning rate of ours: is it called cold within 20 steps?"""
+        history = History(outlook=KNOWN, start=(2.3,) * 5)
+        for i in range(20):
+            g = dataclasses.replace(group(ratio=ratio, scale=0.1, rho=1e3), travel=travel_frac * ratio * (i + 1))
+            history, findings = observe(history, reading(i, 2.0, g), Thresholds())
+            if findings:
+                return True
+        return False
+
+    def test_steps_that_noise_takes_back_count_for_less(self) -> None:
+        pace = KNOWN.pace(0, 12, lr=1e-3, resting=True, seen=1e-3)
+        assert self.run(0.9 * pace, 0.3)
+        assert not self.run(0.9 * pace, 0.9)
+        assert not self.run(2.5 * pace, 0.3), "at the pace in spite of it"
+
+
+def cold_finding() -> Finding:
+    return Finding(step=20, kind=Kind.TOO_COLD, groups=(0,), stages=(), message="seen")
+
+
+class TestRaise:
+    def raised(self, outlook: Outlook, lr: float = 1e-6, straight: float | None = None) -> GroupControl:
+        history = History(outlook=outlook)
+        history, _ = observe(history, reading(0, 2.3, group(ratio=1e-5, lr=lr)), Thresholds())
+        history = dataclasses.replace(history, groups=(dataclasses.replace(history.groups[0], straight=straight),))
+        control = Control(groups=(GroupControl(per_lr=1e-5 / lr),))
+        now = reading(20, 2.3, group(ratio=1e-5, lr=lr))
+        control, decision = decide(Settings(), control, (cold_finding(),), now, history, ())
+        assert decision is not None
+        return control.groups[0]
+
+    def test_to_the_pace_of_the_steps_that_are_left(self) -> None:
+        short, long = self.raised(Outlook(total_steps=120)), self.raised(Outlook(total_steps=10_000))
+        assert short.ceiling is not None
+        assert long.ceiling is not None
+        assert short.scale * 1e-5 == pytest.approx(0.75 * short.ceiling)
+        assert short.ceiling / long.ceiling == pytest.approx(math.sqrt(9979 / 99), rel=1e-6)
+
+    def test_a_ramp_is_raised_by_as_much_as_its_peak_needs(self) -> None:
+        outlook = Outlook(total_steps=120, peak_lrs=(1e-5,))
+        ramp = self.raised(outlook, lr=1e-6)
+        assert ramp.ceiling is not None
+        assert ramp.scale * 1e-5 == pytest.approx(0.75 * ramp.ceiling / 10)
+
+    def test_further_where_noise_takes_back_most_of_a_step(self) -> None:
+        straight, bent = (self.raised(Outlook(total_steps=120), straight=s) for s in (0.9, 0.35))
+        assert bent.scale == pytest.approx(2 * straight.scale)
+
+
+class TestAnneal:
+    def tails(self, *, ours: bool, lrs: list[float], total: int | None = 100) -> list[float]:
+        group = GroupControl(scale=0.1) if ours else GroupControl()
+        history = History(outlook=Outlook(total_steps=total, peak_lrs=(max(lrs),)))
+        return [annealed(Settings(), (group,), history, i, [lr])[0].tail for i, lr in enumerate(lrs)]
+
+    def test_a_learning_rate_of_ours_comes_down_over_the_last_quarter(self) -> None:
+        tails = self.tails(ours=True, lrs=[0.1] * 100)
+        assert tails[:75] == [1.0] * 75
+        assert tails[75:] == pytest.approx([(100 - i) / 25 for i in range(75, 100)])
+
+    @pytest.mark.parametrize(
+        "run",
+        [
+            pytest.param({"ours": False, "lrs": [0.1] * 100}, id="the-users-own"),
+            pytest.param({"ours": True, "lrs": [0.1] * 100, "total": None}, id="unknown-length"),
+            pytest.param({"ours": True, "lrs": [0.1 * (1 - i / 100) ** 2 for i in range(100)]}, id="a-schedule-that-falls-itself"),
+        ],
+    )
+    def test_left_alone(self, run: dict) -> None:
+        assert set(self.tails(**run)) == {1.0}
+
+    def test_it_is_part_of_the_scale(self) -> None:
+        assert Control(groups=(GroupControl(scale=0.1, tail=0.5),)).scales == pytest.approx((0.05,))
+
+
+class TestOutlook:
+    @pytest.mark.parametrize("steps", [0, -3])
+    def test_a_run_has_steps(self, steps: int) -> None:
+        with pytest.raises(ValueError, match=f"total_steps must be at least 1, got {steps}"):
+            Outlook(total_steps=steps)
+
+    @given(
+        total=st.integers(1, 10**6),
+        share=st.floats(0, 1),
+        lr=st.floats(1e-8, 10),
+        peak=st.floats(1, 100),
+    )
+    def test_what_is_ahead_is_never_more_than_the_peak_for_all_steps_left(
+        self, total: int, share: float, lr: float, peak: float
+    ) -> None:
+        step = int(share * (total - 1))
+        outlook = Outlook(total_steps=total, peak_lrs=(lr * peak,))
+        ahead = outlook.ahead(0, step, lr=lr, resting=True, seen=lr)
+        assert ahead is not None
+        assert 0 <= ahead <= (total - step) * peak * (1 + 1e-9)
+        assert 1e-4 <= outlook.pace(0, step, lr=lr, resting=True, seen=lr) <= 0.03
