@@ -14,6 +14,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from adaptlr import ranks
 from adaptlr.act import snapshot
 from adaptlr.act.optimizer import OptimizerPort, TorchOptimizer
 from adaptlr.act.scale import StepScale
@@ -54,9 +55,13 @@ class Controller:
         snapshot_device: where snapshots are kept; None keeps them beside the model.
         peak_lrs: the largest learning rate that the schedule will give each group, if known: advice is then put in those terms.
         announce: called with every new finding and decision; None warns with :class:`AdaptLRWarning`.
+        process_group: the processes that train this model together, if ``model`` does not say: a DistributedDataParallel wrapper
+            and ``fully_shard`` do. All of them judge the same numbers and do the same; the first alone announces, and writes the
+            trace to its file.
 
     Raises:
-        ValueError: no stage was found, the optimizer holds none of the model's parameters, or one in two groups.
+        ValueError: no stage was found, the optimizer holds none of the model's parameters, or one in two groups; or the weights
+            are spread over processes in a way that cannot be measured.
 
     >>> import torch
     >>> model = torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.ReLU(), torch.nn.Linear(32, 2))
@@ -84,11 +89,14 @@ class Controller:
         snapshot_device: torch.device | str | None = None,
         peak_lrs: Sequence[float] | None = None,
         announce: Callable[[Finding | Decision], None] | None = None,
+        process_group: torch.distributed.ProcessGroup | None = None,
     ) -> None:
         self.act = act
         self.thresholds = thresholds or Thresholds()
         self.settings = settings or Settings()
         self.sampling = sampling or Sampling()
+        self._ranks = ranks.find(model, process_group)
+        self._first_rank = self._ranks is None or self._ranks.rank == 0
         self._model = unwrap(model)
         self._device = torch.device(snapshot_device) if snapshot_device is not None else None
         self._port = TorchOptimizer(optimizer, self._device) if isinstance(optimizer, torch.optim.Optimizer) else optimizer
@@ -96,9 +104,9 @@ class Controller:
             () if scaler is None else tuple(scaler) if isinstance(scaler, list | tuple) else (scaler,)  # type: ignore[arg-type]
         )
         self._announce = announce or _warn
-        self._observer = Observer(self._model, self._port, stages, self.sampling)
+        self._observer = Observer(self._model, self._port, stages, self.sampling, self._ranks)
         self.trace = Trace(
-            trace,
+            trace if self._first_rank else None,
             settings={
                 "act": act,
                 "thresholds": dataclasses.asdict(self.thresholds),
@@ -158,10 +166,14 @@ class Controller:
         with ExitStack() as stack:
             stack.enter_context(self._observer.activations)
             stack.enter_context(StepScale(self._port, self._before_step, self._observer.after_step))
+            if self._ranks is not None:
+                stack.callback(self._ranks.follow_join(self._observer.shadow, self._after_join))
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        if exc_type is not None and self._ranks is not None:
+            self._observer.forget()  # other ranks may never bring their part of what is on its way
         self.close()
 
     def close(self) -> None:
@@ -205,10 +217,12 @@ class Controller:
             )
         self._losses.append(value)
         if not self._observer.stepped:  # gradients are being accumulated, or a GradScaler skipped the step
+            if self._ranks is not None and self._ranks.in_join:
+                self._observer.shadow()
             return
         mean = value if len(self._losses) == 1 else torch.stack([x.to(value.device) for x in self._losses]).mean()
         self._losses.clear()
-        self._observer.submit(mean, epoch, self.scales)
+        self._observer.submit(mean, epoch, self.scales, self._claim())
         for reading in self._observer.readings():
             self._judge(reading, may_act=True)
         if self.act and self._ring.due(self._observer.step) and not self._control.stopped:
@@ -260,14 +274,34 @@ class Controller:
             raise ValueError(
                 f"this state is of an optimizer with {state['groups']} parameter groups, and this one has {self._observer.n_groups}"
             )
-        self._observer.load_state_dict(state["observer"])
         self._losses = [torch.tensor(x) for x in state["losses"]]
+        self._take_over(state, [snapshot.unpack(s, self._port) for s in state["snapshots"]])
+
+    def _take_over(self, state: dict[str, Any], held: list[snapshot.Snapshot]) -> None:
+        self._observer.load_state_dict(state["observer"])
         self._control = unpack(Control, state["control"])
         self._history = unpack(History, state["history"])
         self._peaks = tuple(state["peaks"])
         self._healthy_since = state["healthy_since"]
-        held = [snapshot.unpack(s, self._port) for s in state["snapshots"]]
-        self._ring.put(held, state["certified"], state["last_snapshot"])
+        kept = {s.step for s in held}
+        self._ring.put(held, [step for step in state["certified"] if step in kept], state["last_snapshot"])
+
+    # ------------------------------------------------------------------ a run that several ranks share
+
+    def _claim(self) -> str:
+        """What must be the same on all of them."""
+        if self._ranks is None:
+            return ""
+        steps = [(s.step, self._ring.certified(s.step)) for s in self._ring]
+        return f"scales {self.scales}, stopped {self._control.stopped}, snapshots (step, certified) {steps}"
+
+    def _after_join(self, was_last: bool) -> None:
+        """Uneven data is over: who sat out its end goes on as those who did not."""
+        assert self._ranks is not None
+        state = self.state_dict()
+        del state["snapshots"]
+        state, common = self._ranks.agree(was_last, [s.step for s in self._ring], state)
+        self._take_over(state, [s for s in self._ring if s.step in common])
 
     # ------------------------------------------------------------------ judge, act, record
 
@@ -328,7 +362,7 @@ class Controller:
 
     def _say(self, record: Finding | Decision, *, quietly: bool = False) -> None:
         self.trace.append(record)
-        if not quietly:
+        if not quietly and self._first_rank:
             self._announce(record)
 
 

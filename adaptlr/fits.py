@@ -18,6 +18,7 @@ from adaptlr.judge.control import Settings
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.measure.stages import Stages
 from adaptlr.observer import Sampling
+from adaptlr.ranks import group_of
 from adaptlr.records import Decision, Finding
 from adaptlr.trace import Trace
 
@@ -104,7 +105,15 @@ class Fits:
 
     # ------------------------------------------------------------------ the length of a fit
 
-    def _begin(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, *, scaler: Stateful | None = None) -> None:
+    def _begin(
+        self,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        scaler: Stateful | None = None,
+        wrapped: torch.nn.Module | None = None,
+    ) -> None:
+        """A fit begins. ``wrapped`` is the model as the framework runs it: several processes are told by its DDP wrapper."""
         self._end()  # of a fit that broke where its framework tells nobody
         controller = Controller(
             model,
@@ -113,6 +122,7 @@ class Fits:
             trace=None if self._trace_path is None else _free(self._trace_path),
             peak_lrs=_peak_lrs(optimizer),
             announce=self._say,
+            process_group=None if wrapped is None else group_of(wrapped),
             **self._options,
         )
         self.runs.append(controller.trace)

@@ -62,7 +62,7 @@ class AdaptLR(Fits, TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         trainer = _calling_trainer()
-        self._begin(kwargs["model"], kwargs["optimizer"], scaler=trainer.accelerator.scaler)
+        self._begin(kwargs["model"], kwargs["optimizer"], scaler=trainer.accelerator.scaler, wrapped=trainer.model_wrapped)
         # No event follows an error or Ctrl-C, so we stand where they pass: an epoch has its batches and their loading within it.
         places = [name for name in ("_run_epoch", "_evaluate", "_finalize_training") if hasattr(trainer, name)]
         self._guards = (
