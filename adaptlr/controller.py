@@ -296,12 +296,23 @@ class Controller:
         return f"scales {self.scales}, stopped {self._control.stopped}, snapshots (step, certified) {steps}"
 
     def _after_join(self, was_last: bool) -> None:
-        """Uneven data is over: who sat out its end goes on as those who did not."""
+        """Uneven data is over: a rank that sat out its end goes on as those that did not, and has it on record."""
         assert self._ranks is not None
-        state = self.state_dict()
-        del state["snapshots"]
-        state, common = self._ranks.agree(was_last, [s.step for s in self._ring], state)
+        mine = self._observer.step
+
+        def memory(since: int) -> tuple[dict[str, Any], list[Finding | Decision | Reading]]:
+            state = self.state_dict()
+            del state["snapshots"]
+            return state, [r for r in self.trace if r.step >= since]
+
+        (state, records), common = self._ranks.agree(was_last, mine, [s.step for s in self._ring], memory)
         self._take_over(state, [s for s in self._ring if s.step in common])
+        done = {(r.step, kind) for r in records if isinstance(r, Decision) for kind in r.findings}
+        for record in (r for r in records if r.step >= mine):
+            if isinstance(record, Reading):
+                self.trace.append(record)
+            else:
+                self._say(record, quietly=isinstance(record, Finding) and (record.step, record.kind) in done)
 
     # ------------------------------------------------------------------ judge, act, record
 

@@ -169,14 +169,24 @@ class Ranks:
 
         return StandIn(ddp, "join_hook", begin).remove
 
-    def agree(self, was_last: bool, steps: Sequence[int], state: Any) -> tuple[Any, set[int]]:
-        """After a join: the state of a rank that was in it to the end, and the snapshots' steps that every rank has."""
+    def agree(self, was_last: bool, step: int, snapshots: Sequence[int], memory: Callable[[int], Any]) -> tuple[Any, set[int]]:
+        """After a join, go on together.
+
+        Args:
+            was_last: this rank was in it to the end.
+            step: how far this rank is; the others may be further.
+            snapshots: steps of those that this rank holds.
+            memory: what this rank knows, with all since a given step. Asked of one that was in it to the end.
+
+        Returns:
+            What that rank knows, and the steps of the snapshots that every rank holds.
+        """
         told: list[Any] = [None] * self.size
-        dist.all_gather_object(told, (was_last, list(steps)), group=self.group)
-        leader = next(r for r, (last, _) in enumerate(told) if last)
-        box = [state if self.rank == leader else None]
+        dist.all_gather_object(told, (was_last, step, list(snapshots)), group=self.group)
+        leader = next(r for r, (last, _, _) in enumerate(told) if last)
+        box = [memory(min(at for _, at, _ in told)) if self.rank == leader else None]
         dist.broadcast_object_list(box, src=dist.get_global_rank(self.group, leader), group=self.group)
-        return box[0], set.intersection(*(set(s) for _, s in told))
+        return box[0], set.intersection(*(set(held) for _, _, held in told))
 
     def _check_join(self) -> None:
         ddp = self._ddp

@@ -138,31 +138,44 @@ def traced(rank: int, size: int) -> Any:
 # ---------------------------------------------------------------------- uneven inputs
 
 
-def _uneven(rank: int, size: int, lr: float) -> Any:
+def _uneven(rank: int, size: int, lr: float, *, nan_at: int | None = None) -> Any:
+    """Plain SGD: torch's join() brings the weights together again at its end, but no moments."""
     net = wrapped()
-    optimizer = adam(net, lr)
-    steps = []
+    optimizer = torch.optim.SGD(net.parameters(), lr=lr)
+    states = []
     with Controller(net, optimizer) as ctl:
         for epoch in range(3):
             n = 14 - 4 * (rank == 0)  # the first rank's data ends early
             with net.join():
-                train(net, optimizer, ctl, rank=rank, size=size, steps=range(20 * epoch, 20 * epoch + n))
-            steps.append(ctl.state_dict())
-    state = [
-        {"control": s["control"], "history": s["history"], "observer": s["observer"], "ring": [x["step"] for x in s["snapshots"]]}
-        for s in steps
-    ]
-    return {"state": state, "decisions": told(ctl, net)["decisions"], "scales": ctl.scales, "weights": weights(net)}
+                train(
+                    net,
+                    optimizer,
+                    ctl,
+                    rank=rank,
+                    size=size,
+                    steps=range(14 * epoch, 14 * epoch + n),
+                    spoil=lambda step, x: x * math.nan if step == nan_at else x,
+                )
+            s = ctl.state_dict()
+            rings = [(x["step"], [t.tolist() for t in x["tensors"].values()]) for x in s["snapshots"]]
+            states.append({"control": s["control"], "history": s["history"], "observer": s["observer"], "rings": rings})
+    return {"states": states, **told(ctl, net)}
 
 
 @scenario
 def uneven(rank: int, size: int) -> Any:
-    return _uneven(rank, size, 3e-3)
+    return _uneven(rank, size, 0.05)
 
 
 @scenario
 def uneven_and_ruined(rank: int, size: int) -> Any:
-    return _uneven(rank, size, 1.0)
+    return _uneven(rank, size, 30.0)
+
+
+@scenario
+def uneven_and_poisoned(rank: int, size: int) -> Any:
+    """A bad batch in the steps that the first rank sits out."""
+    return _uneven(rank, size, 0.05, nan_at=26)
 
 
 @scenario
@@ -170,16 +183,18 @@ def uneven_and_accumulating(rank: int, size: int) -> Any:
     """A step every second batch; ranks that are done cannot know which."""
     net = wrapped()
     optimizer = adam(net, 3e-3)
-    with Controller(net, optimizer) as ctl, net.join():
-        for i in range(8 - 4 * (rank == 0)):
-            x, y = batch(i, rank, size)
-            loss = nn.functional.cross_entropy(net(x), y)
-            loss.backward()
-            if i % 2:
-                optimizer.step()
-                optimizer.zero_grad()
-            ctl.step(loss)
-    return len(ctl.trace.readings), ctl.state_dict()["observer"]["step"] if False else ctl.scales
+    with Controller(net, optimizer) as ctl:
+        with net.join():
+            for i in range(8 - 4 * (rank == 0)):
+                x, y = batch(i, rank, size)
+                loss = nn.functional.cross_entropy(net(x), y)
+                loss.backward()
+                if i % 2:
+                    optimizer.step()
+                    optimizer.zero_grad()
+                ctl.step(loss)
+        steps = ctl.state_dict()["observer"]["step"]
+    return len(ctl.trace.readings), steps
 
 
 @scenario
@@ -236,7 +251,11 @@ def sharded(*, one_unsharded: bool = False, mesh_shape: tuple[int, ...] | None =
     from torch.distributed.fsdp import fully_shard
 
     net = model()
-    mesh = init_device_mesh("cpu", mesh_shape or (dist.get_world_size(),))
+    mesh = (
+        init_device_mesh("cpu", mesh_shape, mesh_dim_names=("copies", "parts"))
+        if mesh_shape
+        else init_device_mesh("cpu", (dist.get_world_size(),))
+    )
     ignored = {net[2].weight} if one_unsharded else None
     for layer in (net[0], net[2]):
         fully_shard(layer, mesh=mesh, ignored_params=ignored)  # type: ignore[arg-type]
@@ -267,6 +286,13 @@ def fsdp_ruined(rank: int, size: int) -> Any:
 def fsdp_starved(rank: int, size: int) -> Any:
     net = sharded()
     return watched(net, adam(net, 3e-3, low=1e-9), rank, size)
+
+
+@scenario
+def fsdp_with_one_weight_on_every_rank(rank: int, size: int) -> Any:
+    """It is no concern of fully_shard's, whose ranks then train it apart; at a learning rate of 0 nothing comes of that."""
+    net = sharded(one_unsharded=True)
+    return watched(net, adam(net, 0.0), rank, size, steps=range(5))
 
 
 @scenario
