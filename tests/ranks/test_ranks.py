@@ -31,6 +31,8 @@ def bits(value: Any) -> Any:
         return value.numpy().tobytes()
     if isinstance(value, dict):
         return {k: bits(v) for k, v in value.items()}
+    if isinstance(value, float):
+        return repr(value)  # NaN equals NaN
     return [bits(v) for v in value] if isinstance(value, list | tuple) else value
 
 
