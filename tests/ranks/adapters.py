@@ -94,7 +94,7 @@ def with_fastai(rank: int, size: int) -> Any:
 
 def with_lightning(rank: int, size: int) -> Any:
     import lightning.pytorch as pl
-    from lightning.pytorch.plugins.environments import TorchElasticEnvironment
+    from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
     from adaptlr.lightning import AdaptLR
 

@@ -132,7 +132,7 @@ class TestShards:
             tmp_path,
             2,
             *("fsdp_healthy", "fsdp_ruined", "fsdp_starved", "fsdp_rolls_back_bit_by_bit", "fsdp_provenance"),
-            *("fsdp_same_coordinates", "fsdp_with_one_weight_on_every_rank", "refused"),
+            *("fsdp_stops_and_goes_on", "fsdp_same_coordinates", "fsdp_with_one_weight_on_every_rank", "refused"),
         )
         for run in ran["fsdp_healthy"]:
             assert bits(run[True]) == bits(run[False])
@@ -145,6 +145,10 @@ class TestShards:
             assert run["back"]
             assert run["moved"]
         assert sum(run["bytes"] for run in ran["fsdp_rolls_back_bit_by_bit"]) == whole  # a rank keeps its own part
+        for through, stopped in ran["fsdp_stops_and_goes_on"]:
+            assert through["trace"][-len(stopped["trace"]) :] == stopped["trace"]
+            assert bits(through["weights"]) == bits(stopped["weights"])
+            assert [d[0] for d in through["decisions"]] == [1, 13]
         for weights, (whole_ratio, cut_ratio) in ran["fsdp_provenance"]:
             assert [w for w, _ in weights] == ["random", "trained", "unknown", "unknown"]
             assert all(cut == [w] * 3 for w, cut in weights)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import math
 import os
@@ -213,23 +214,23 @@ def join_before_the_controller(rank: int, size: int) -> Any:
 
 
 def _waits_for(rank: int, size: int, absent: Callable[[], Any]) -> Any:
+    """What the error said, how long it was waited for, and how many readings there are."""
     net = wrapped()
     optimizer = adam(net, 3e-3)
-    began = time.monotonic()
-    try:
-        with Controller(net, optimizer) as ctl:
-            for step in range(6):
-                x, y = batch(step, rank, size)
-                loss = nn.functional.cross_entropy(net(x), y)
-                loss.backward()
-                optimizer.step()
-                optimizer.zero_grad()
-                if (rank, step) == (1, 4):
-                    absent()
-                began = time.monotonic()
+    with Controller(net, optimizer) as ctl:
+        for step in range(6):
+            x, y = batch(step, rank, size)
+            loss = nn.functional.cross_entropy(net(x), y)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            if (rank, step) == (1, 4):
+                absent()
+            began = time.monotonic()
+            try:
                 ctl.step(loss)
-    except RuntimeError as error:
-        return str(error), time.monotonic() - began, len(ctl.trace.readings)
+            except RuntimeError as error:
+                return str(error), time.monotonic() - began, len(ctl.trace.readings)
     return None
 
 
@@ -327,6 +328,28 @@ def fsdp_rolls_back_bit_by_bit(rank: int, size: int) -> Any:
         "moved": not any(torch.equal(a, b) for a, b in zip(before, moved, strict=True) if a.numel()),
         "bytes": taken.nbytes,
     }
+
+
+@scenario
+def fsdp_stops_and_goes_on(rank: int, size: int) -> Any:
+    """Each rank saves its own part of the controller's memory; the rest of the run is the same as without a stop."""
+    net = sharded()
+    optimizer = adam(net, 1.0)
+    with Controller(net, optimizer) as ctl:
+        train(net, optimizer, ctl, rank=rank, size=size, steps=range(10))
+        path = f"{sys.argv[1]}/controller-{rank}.pt"
+        torch.save(ctl.state_dict(), path)
+        model_state = {k: v.clone() for k, v in net.state_dict().items()}
+        other = sharded()
+        other.load_state_dict(model_state)
+        second = adam(other, 1.0)
+        second.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+        train(net, optimizer, ctl, rank=rank, size=size, steps=range(10, 40))
+    again = Controller(other, second)
+    again.load_state_dict(torch.load(path, weights_only=True))
+    with again:
+        train(other, second, again, rank=rank, size=size, steps=range(10, 40))
+    return told(ctl, net), told(again, other)
 
 
 @scenario
