@@ -126,6 +126,10 @@ class Controller:
         self._losses: list[Tensor] = []
         self._stack: ExitStack | None = None
         self._closed = False
+        self._joined_to: int | None = None  # the step up to which this rank had read when its data ended
+        alone = ranks.left_alone(model, self._ranks)
+        if alone is not None:
+            warnings.warn(alone, AdaptLRWarning, stacklevel=2)
 
     # ------------------------------------------------------------------ what a user reads
 
@@ -167,7 +171,7 @@ class Controller:
             stack.enter_context(self._observer.activations)
             stack.enter_context(StepScale(self._port, self._before_step, self._observer.after_step))
             if self._ranks is not None:
-                stack.callback(self._ranks.follow_join(self._observer.shadow, self._after_join))
+                stack.callback(self._ranks.follow_join(self._observer.shadow, self._join_ends, self._after_join))
             self._stack = stack.pop_all()
         return self
 
@@ -234,7 +238,8 @@ class Controller:
         """All that the controller remembers, its snapshots too, as plain containers and tensors, to be saved beside the model.
 
         Take it after :meth:`step`, and before the model's and the optimizer's: on a GPU a decision may be on its way, which is
-        carried out first. Memory: the snapshots' tensors are the controller's own, not copies.
+        carried out first. So where several ranks train together, call it on every rank at the same step, whoever saves it.
+        Memory: the snapshots' tensors are the controller's own, not copies.
 
         Raises:
             RuntimeError: an optimizer step was made of which :meth:`step` was not told; or the controller is closed.
@@ -295,10 +300,19 @@ class Controller:
         steps = [(s.step, self._ring.certified(s.step)) for s in self._ring]
         return f"scales {self.scales}, stopped {self._control.stopped}, snapshots (step, certified) {steps}"
 
-    def _after_join(self, was_last: bool) -> None:
-        """Uneven data is over: a rank that sat out its end goes on as those that did not, and has it on record."""
+    def _join_ends(self, was_last: bool) -> None:
+        """Uneven data is over. What is on its way is carried out by those who were there; the others have missed more than that."""
+        self._joined_to = None if was_last else self._observer.step - self._observer.waiting
+        if not was_last:
+            self._observer.forget()
+        for reading in self._observer.readings(all_of_them=True):
+            self._judge(reading, may_act=True)
+
+    def _after_join(self) -> None:
+        """Weights are the same again: a rank that sat out the end goes on as those that did not, and has it on record."""
         assert self._ranks is not None
-        mine = self._observer.step
+        was_last = self._joined_to is None
+        mine = self._observer.step if self._joined_to is None else self._joined_to
 
         def memory(since: int) -> tuple[dict[str, Any], list[Finding | Decision | Reading]]:
             state = self.state_dict()

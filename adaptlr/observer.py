@@ -108,9 +108,9 @@ class Observer:
         return self._rows is not None
 
     @property
-    def waiting(self) -> bool:
-        """A step is on its way from the device."""
-        return bool(self._waiting)
+    def waiting(self) -> int:
+        """How many steps are on their way from the device."""
+        return len(self._waiting)
 
     # ------------------------------------------------------------------ around a step
 
@@ -134,7 +134,7 @@ class Observer:
         assert self._rows is not None
         pending = _Pending(self.step, epoch, loss, self._rows, self.activations.collect(), self._lrs, scales)
         if self._ranks is not None:
-            pending = self._merged(pending, f"step {self.step}, {claim}")
+            pending = self._merged(pending, f"step {self.step}, {len(self._waiting)} on their way, {claim}")
         self._rows = None
         self.step += 1
         self.activations.enabled = self._samples_activations()

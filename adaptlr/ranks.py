@@ -135,10 +135,15 @@ class Ranks:
         """Every call of the controller's step makes one sum, also one without an optimizer step: ranks that are done count them."""
         return self._in_join and self._ddp is not None and self._ddp._join_config.enable
 
-    def follow_join(self, shadow: Callable[[], None], agree: Callable[[bool], None]) -> Callable[[], None]:
-        """Have ``shadow`` called in each iteration that this rank sits out of ``model.join()``, and ``agree(was_last)`` at its end.
+    def follow_join(
+        self, shadow: Callable[[], None], settle: Callable[[bool], None], agree: Callable[[], None]
+    ) -> Callable[[], None]:
+        """Take part in ``model.join()``; returns what ends that.
 
-        Returns what ends that.
+        Args:
+            shadow: called in each iteration that this rank sits out.
+            settle: called at the end with whether this rank was in it to the last, before DDP brings the weights together.
+            agree: called after that.
         """
         if self._ddp is None:
             return lambda: None
@@ -157,8 +162,9 @@ class Ranks:
                 shadow()
 
             def post_hook(self, is_last_joiner: bool) -> None:
+                settle(is_last_joiner)
                 self.first.post_hook(is_last_joiner)
-                agree(is_last_joiner)
+                agree()
                 ranks._in_join = False
                 _joins_over.add(ddp)
 
@@ -221,6 +227,19 @@ def find(model: nn.Module, group: dist.ProcessGroup | None = None) -> Ranks | No
             f"{dist.get_process_group_ranks(mesh_group)}: leave process_group out"
         )
     return Ranks(group, sharded=mesh_group is not None, ddp=_ddp(model))
+
+
+def left_alone(model: nn.Module, found: Ranks | None) -> str | None:
+    """A warning, if other processes are at work and nothing says that they train this model: it may have been unwrapped."""
+    if found is not None or not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return None
+    if group_of(model) is not None:  # a group of one
+        return None
+    return (
+        f"torch.distributed runs {dist.get_world_size()} processes, but this {type(model).__name__} is neither wrapped in "
+        f"DistributedDataParallel nor cut by fully_shard, so each process decides for itself. If they train one model, give "
+        f"Controller the wrapper, or process_group"
+    )
 
 
 def group_of(model: nn.Module) -> dist.ProcessGroup | None:

@@ -109,6 +109,7 @@ class TestUneven:
         assert ran["uneven"][0]["decisions"] == []
         assert ran["uneven_and_ruined"][0]["decisions"][0][:2] == (1, "roll back")
         assert [d[:2] for d in ran["uneven_and_poisoned"][0]["decisions"]] == [(26, "roll back")]  # the first rank was not there
+        assert [r["decisions"][0][:2] for r in ran["uneven_and_late"][0]] == [(26, "roll back"), (27, "roll back")]
         assert ran["uneven_and_accumulating"] == [(4, 4), (4, 4)]
         assert all("was begun before the Controller was entered" in text for text in ran["join_before_the_controller"])
 

@@ -9,16 +9,18 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from adaptlr import AdaptLRWarning, Controller
+from adaptlr.observer import Observer
 from tests.ranks.net import adam, batch, model, told, train, weights
 
 Scenario = Callable[[int, int], Any]
@@ -86,7 +88,9 @@ def skewed_and_each_for_itself(rank: int, size: int) -> Any:
     """The controller is given the model within the wrapper: it knows of no other rank."""
     net = wrapped()
     optimizer = adam(net, 3e-2)
-    with Controller(net.module, optimizer) as ctl:
+    with pytest.warns(AdaptLRWarning, match="each process decides for itself"):
+        ctl = Controller(net.module, optimizer)
+    with ctl:
         train(net, optimizer, ctl, rank=rank, size=size, spoil=_far(rank))
     return told(ctl, net)
 
@@ -177,6 +181,32 @@ def uneven_and_ruined(rank: int, size: int) -> Any:
 def uneven_and_poisoned(rank: int, size: int) -> Any:
     """A bad batch in the steps that the first rank sits out."""
     return _uneven(rank, size, 0.05, nan_at=26)
+
+
+@scenario
+def uneven_and_late(rank: int, size: int) -> Any:
+    """Readings come a step late, as they do on a GPU: one batch is bad that the first rank sits out, and one the very last."""
+    in_time = Observer.readings
+
+    def late(self: Observer, *, all_of_them: bool = False) -> Iterator[Any]:
+        if all_of_them or self.waiting > 1:
+            newest = None if all_of_them else self._waiting.pop()
+            yield from in_time(self)
+            if newest is not None and not self._forgot:  # type: ignore[attr-defined]
+                self._waiting.append(newest)
+            self._forgot = False  # type: ignore[attr-defined]
+
+    forget = Observer.forget
+
+    def noted(self: Observer) -> None:
+        self._forgot = True  # type: ignore[attr-defined]
+        forget(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Observer, "readings", late)
+        patch.setattr(Observer, "forget", noted)
+        patch.setattr(Observer, "_forgot", False, raising=False)
+        return [_uneven(rank, size, 0.05, nan_at=at) for at in (26, 27)]
 
 
 @scenario
