@@ -75,37 +75,29 @@ class TestData:
         assert ran["traced"] == [(5, tmp_path / "trace.jsonl"), (5, None)]
         for text in ran["at_odds"]:
             assert "no longer agrees" in text
-            assert "rank 0: step 3, scales (1.0, 1.0)" in text
-            assert "rank 1: step 3, scales (0.25, 1.0)" in text
+            assert "rank 0: step 3, 0 on their way, scales (1.0, 1.0)" in text
+            assert "rank 1: step 3, 0 on their way, scales (0.25, 1.0)" in text
 
     def test_four_ranks(self, tmp_path: Path) -> None:
-        ran = launch(tmp_path, 4, "ruined", "skewed", "fsdp_ruined", "fsdp_with_replicas", "fsdp_same_coordinates")
-        for name in ("ruined", "skewed", "fsdp_ruined", "fsdp_with_replicas"):
+        ran = launch(tmp_path, 4, "ruined", "skewed", "fsdp_with_replicas", "fsdp_same_coordinates")
+        for name in ("ruined", "skewed", "fsdp_with_replicas"):
             same_on_all(ran[name])
         one = alone(1.0)
-        for name in ("ruined", "fsdp_ruined", "fsdp_with_replicas"):
+        for name in ("ruined", "fsdp_with_replicas"):
             as_one_process(ran[name][0], one)
         each_place_once(ran["fsdp_same_coordinates"])
 
 
 class TestUneven:
     def test_ranks_whose_data_ends_early(self, tmp_path: Path) -> None:
-        ran = launch(
-            tmp_path,
-            2,
-            "uneven",
-            "uneven_and_ruined",
-            "uneven_and_poisoned",
-            "uneven_and_accumulating",
-            "join_before_the_controller",
-        )
-        for name in ("uneven", "uneven_and_ruined", "uneven_and_poisoned"):
-            first, last = ran[name]
+        names = ("uneven", "uneven_and_ruined", "uneven_and_poisoned")
+        ran = launch(tmp_path, 2, *names, "uneven_and_late", "uneven_and_accumulating", "join_before_the_controller")
+        for first, last in (*(ran[name] for name in names), *zip(*ran["uneven_and_late"], strict=True)):
             assert bits(first["weights"]) == bits(last["weights"])
             for a, b in zip(first["states"], last["states"], strict=True):  # at each join's end
                 assert repr(a) == repr(b)
             assert first["trace"] == last["trace"]  # what one sat out is on its record too
-            assert len(first["losses"]) == 3 * 14
+            assert len(first["losses"]) in (3 * 14, 3 * 14 - 1)  # of a step after a late rollback's cause there is no reading
         assert ran["uneven"][0]["decisions"] == []
         assert ran["uneven_and_ruined"][0]["decisions"][0][:2] == (1, "roll back")
         assert [d[:2] for d in ran["uneven_and_poisoned"][0]["decisions"]] == [(26, "roll back")]  # the first rank was not there
