@@ -14,7 +14,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from adaptlr import ranks
+from adaptlr import wrapped
 from adaptlr.act import snapshot
 from adaptlr.act.optimizer import OptimizerPort, TorchOptimizer
 from adaptlr.act.scale import StepScale
@@ -95,7 +95,7 @@ class Controller:
         self.thresholds = thresholds or Thresholds()
         self.settings = settings or Settings()
         self.sampling = sampling or Sampling()
-        self._ranks = ranks.find(model, process_group)
+        self._ranks = wrapped.find(model, process_group)
         self._first_rank = self._ranks is None or self._ranks.rank == 0
         self._model = unwrap(model)
         self._device = torch.device(snapshot_device) if snapshot_device is not None else None
@@ -127,7 +127,7 @@ class Controller:
         self._stack: ExitStack | None = None
         self._closed = False
         self._joined_to: int | None = None  # the step up to which this rank had read when its data ended
-        alone = ranks.left_alone(model, self._ranks)
+        alone = wrapped.left_alone(model, process_group)
         if alone is not None:
             warnings.warn(alone, AdaptLRWarning, stacklevel=2)
 

@@ -18,9 +18,9 @@ from adaptlr.judge.control import Settings
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.measure.stages import Stages
 from adaptlr.observer import Sampling
-from adaptlr.ranks import group_of
 from adaptlr.records import Decision, Finding
 from adaptlr.trace import Trace
+from adaptlr.wrapped import group_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

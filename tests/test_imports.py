@@ -98,17 +98,18 @@ RULES = {  # folder or file -> what it may import beside the standard library
     "trace.py": ("adaptlr.jsonl", "adaptlr.records", "adaptlr.show.table"),  # the last within Trace.to_frame alone
     "jsonl.py": ("adaptlr.records",),
     "state.py": (),
-    "ranks.py": ("adaptlr.measure", "adaptlr.standin", "torch"),
+    "ranks.py": ("adaptlr.standin", "torch"),
+    "wrapped.py": ("adaptlr.measure", "adaptlr.ranks", "torch"),
     "observer.py": ("adaptlr.act", "adaptlr.measure", "adaptlr.ranks", "adaptlr.records", "adaptlr.state", "torch"),
     "controller.py": (
         "adaptlr.act",
         "adaptlr.judge",
         "adaptlr.measure",
         "adaptlr.observer",
-        "adaptlr.ranks",
         "adaptlr.records",
         "adaptlr.state",
         "adaptlr.trace",
+        "adaptlr.wrapped",
         "torch",
     ),
 }
