@@ -14,6 +14,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from adaptlr import wrapped
 from adaptlr.act import snapshot
 from adaptlr.act.optimizer import OptimizerPort, TorchOptimizer
 from adaptlr.act.scale import StepScale
@@ -57,9 +58,13 @@ class Controller:
         peak_lrs: the largest learning rate that the schedule will give each group, if known: a warm-up is then judged by where it
             goes, and advice is put in those terms.
         announce: called with every new finding and decision; None warns with :class:`AdaptLRWarning`.
+        process_group: the processes that train this model together, if ``model`` does not say: a DistributedDataParallel wrapper
+            and ``fully_shard`` do. All of them judge the same numbers and do the same; the first alone announces, and writes the
+            trace to its file.
 
     Raises:
-        ValueError: no stage was found, the optimizer holds none of the model's parameters, or one in two groups.
+        ValueError: no stage was found, the optimizer holds none of the model's parameters, or one in two groups; or the weights
+            are spread over processes in a way that cannot be measured.
 
     >>> import torch
     >>> model = torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.ReLU(), torch.nn.Linear(32, 2))
@@ -88,11 +93,14 @@ class Controller:
         total_steps: int | None = None,
         peak_lrs: Sequence[float] | None = None,
         announce: Callable[[Finding | Decision], None] | None = None,
+        process_group: torch.distributed.ProcessGroup | None = None,
     ) -> None:
         self.act = act
         self.thresholds = thresholds or Thresholds()
         self.settings = settings or Settings()
         self.sampling = sampling or Sampling()
+        self._ranks = wrapped.find(model, process_group)
+        self._first_rank = self._ranks is None or self._ranks.rank == 0
         self._model = unwrap(model)
         self._device = torch.device(snapshot_device) if snapshot_device is not None else None
         self._port = TorchOptimizer(optimizer, self._device) if isinstance(optimizer, torch.optim.Optimizer) else optimizer
@@ -100,9 +108,9 @@ class Controller:
             () if scaler is None else tuple(scaler) if isinstance(scaler, list | tuple) else (scaler,)  # type: ignore[arg-type]
         )
         self._announce = announce or _warn
-        self._observer = Observer(self._model, self._port, stages, self.sampling)
+        self._observer = Observer(self._model, self._port, stages, self.sampling, self._ranks)
         self.trace = Trace(
-            trace,
+            trace if self._first_rank else None,
             settings={
                 "act": act,
                 "thresholds": dataclasses.asdict(self.thresholds),
@@ -120,6 +128,10 @@ class Controller:
         self._losses: list[Tensor] = []
         self._stack: ExitStack | None = None
         self._closed = False
+        self._joined_to: int | None = None  # the step up to which this rank had read when its data ended
+        alone = wrapped.left_alone(model, process_group)
+        if alone is not None:
+            warnings.warn(alone, AdaptLRWarning, stacklevel=2)
 
     # ------------------------------------------------------------------ what a user reads
 
@@ -160,10 +172,14 @@ class Controller:
         with ExitStack() as stack:
             stack.enter_context(self._observer.activations)
             stack.enter_context(StepScale(self._port, self._before_step, self._observer.after_step))
+            if self._ranks is not None:
+                stack.callback(self._ranks.follow_join(self._observer.shadow, self._join_ends, self._after_join))
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        if exc_type is not None and self._ranks is not None:
+            self._observer.forget()  # other ranks may never bring their part of what is on its way
         self.close()
 
     def close(self) -> None:
@@ -209,10 +225,12 @@ class Controller:
             )
         self._losses.append(value)
         if not self._observer.stepped:  # gradients are being accumulated, or a GradScaler skipped the step
+            if self._ranks is not None and self._ranks.in_join:
+                self._observer.shadow()
             return
         mean = value if len(self._losses) == 1 else torch.stack([x.to(value.device) for x in self._losses]).mean()
         self._losses.clear()
-        self._observer.submit(mean, epoch, self.scales)
+        self._observer.submit(mean, epoch, self.scales, self._claim())
         for reading in self._observer.readings():
             self._judge(reading, may_act=True)
         if self.act and self._ring.due(self._observer.step) and not self._control.stopped:
@@ -224,7 +242,8 @@ class Controller:
         """All that the controller remembers, its snapshots too, as plain containers and tensors, to be saved beside the model.
 
         Take it after :meth:`step`, and before the model's and the optimizer's: on a GPU a decision may be on its way, which is
-        carried out first. Memory: the snapshots' tensors are the controller's own, not copies.
+        carried out first. So where several ranks train together, call it on every rank at the same step, whoever saves it.
+        Memory: the snapshots' tensors are the controller's own, not copies.
 
         Raises:
             RuntimeError: an optimizer step was made of which :meth:`step` was not told; or the controller is closed.
@@ -264,14 +283,54 @@ class Controller:
             raise ValueError(
                 f"this state is of an optimizer with {state['groups']} parameter groups, and this one has {self._observer.n_groups}"
             )
-        self._observer.load_state_dict(state["observer"])
         self._losses = [torch.tensor(x) for x in state["losses"]]
+        self._take_over(state, [snapshot.unpack(s, self._port) for s in state["snapshots"]])
+
+    def _take_over(self, state: dict[str, Any], held: list[snapshot.Snapshot]) -> None:
+        self._observer.load_state_dict(state["observer"])
         self._control = unpack(Control, state["control"])
         self._history = unpack(History, state["history"])
         self._peaks = tuple(state["peaks"])
         self._healthy_since = state["healthy_since"]
-        held = [snapshot.unpack(s, self._port) for s in state["snapshots"]]
-        self._ring.put(held, state["certified"], state["last_snapshot"])
+        kept = {s.step for s in held}
+        self._ring.put(held, [step for step in state["certified"] if step in kept], state["last_snapshot"])
+
+    # ------------------------------------------------------------------ a run that several ranks share
+
+    def _claim(self) -> str:
+        """What must be the same on all of them."""
+        if self._ranks is None:
+            return ""
+        steps = [(s.step, self._ring.certified(s.step)) for s in self._ring]
+        return f"scales {self.scales}, stopped {self._control.stopped}, snapshots (step, certified) {steps}"
+
+    def _join_ends(self, was_last: bool) -> None:
+        """Uneven data is over. What is on its way is carried out by those who were there; the others have missed more than that."""
+        self._joined_to = None if was_last else self._observer.step - self._observer.waiting
+        if not was_last:
+            self._observer.forget()
+        for reading in self._observer.readings(all_of_them=True):
+            self._judge(reading, may_act=True)
+
+    def _after_join(self) -> None:
+        """Weights are the same again: a rank that sat out the end goes on as those that did not, and has it on record."""
+        assert self._ranks is not None
+        was_last = self._joined_to is None
+        mine = self._observer.step if self._joined_to is None else self._joined_to
+
+        def memory(since: int) -> tuple[dict[str, Any], list[Finding | Decision | Reading]]:
+            state = self.state_dict()
+            del state["snapshots"]
+            return state, [r for r in self.trace if r.step >= since]
+
+        (state, records), common = self._ranks.agree(was_last, mine, [s.step for s in self._ring], memory)
+        self._take_over(state, [s for s in self._ring if s.step in common])
+        done = {(r.step, kind) for r in records if isinstance(r, Decision) for kind in r.findings}
+        for record in (r for r in records if r.step >= mine):
+            if isinstance(record, Reading):
+                self.trace.append(record)
+            else:
+                self._say(record, quietly=isinstance(record, Finding) and (record.step, record.kind) in done)
 
     # ------------------------------------------------------------------ judge, act, record
 
@@ -332,7 +391,7 @@ class Controller:
 
     def _say(self, record: Finding | Decision, *, quietly: bool = False) -> None:
         self.trace.append(record)
-        if not quietly:
+        if not quietly and self._first_rank:
             self._announce(record)
 
 

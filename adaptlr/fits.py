@@ -20,6 +20,7 @@ from adaptlr.measure.stages import Stages
 from adaptlr.observer import Sampling
 from adaptlr.records import Decision, Finding
 from adaptlr.trace import Trace
+from adaptlr.wrapped import group_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -110,8 +111,10 @@ class Fits:
         optimizer: torch.optim.Optimizer,
         *,
         scaler: Stateful | None = None,
+        wrapped: torch.nn.Module | None = None,
         total_steps: int | None = None,
     ) -> None:
+        """A fit begins. ``wrapped`` is the model as the framework runs it: several processes are told by its DDP wrapper."""
         self._end()  # of a fit that broke where its framework tells nobody
         controller = Controller(
             model,
@@ -121,6 +124,7 @@ class Fits:
             total_steps=total_steps,
             peak_lrs=_peak_lrs(optimizer),
             announce=self._say,
+            process_group=None if wrapped is None else group_of(wrapped),
             **self._options,
         )
         self.runs.append(controller.trace)

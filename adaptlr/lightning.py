@@ -95,7 +95,13 @@ class AdaptLR(Fits, pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Here rather than in on_fit_start: a checkpoint's optimizer state is in place, and the sanity check is over.
         scaler = getattr(trainer.precision_plugin, "scaler", None)
-        self._begin(self._model_of(pl_module), self._optimizer_of(trainer), scaler=scaler, total_steps=_steps(trainer))
+        self._begin(
+            self._model_of(pl_module),
+            self._optimizer_of(trainer),
+            scaler=scaler,
+            wrapped=trainer.strategy.model,
+            total_steps=_steps(trainer),
+        )
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

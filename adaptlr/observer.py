@@ -15,7 +15,9 @@ from adaptlr.act.optimizer import OptimizerPort
 from adaptlr.measure import provenance
 from adaptlr.measure.activations import ActivationProbe
 from adaptlr.measure.stages import Stages, assign_groups, find_stages, stages_of_group
+from adaptlr.measure.stats import COUNTERS
 from adaptlr.measure.weights import DistanceEstimate, GroupNumbers, WeightProbe, group_numbers
+from adaptlr.ranks import Ranks
 from adaptlr.records import GroupReading, Provenance, Reading
 from adaptlr.state import pack
 
@@ -53,6 +55,8 @@ class _Pending:
     stages: Tensor | None
     lrs: tuple[float, ...]
     scales: tuple[float, ...]
+    head: Tensor | None = None  # where several ranks measured it together: adaptlr.ranks
+    claim: str = ""
     ready: torch.cuda.Event | None = None
 
 
@@ -64,13 +68,17 @@ class Observer:
         port: the optimizer.
         stages: what to observe, as for the controller.
         sampling: how much, and how often.
+        ranks: the processes that train this model together; None is this one alone.
 
     Raises:
         ValueError: no stage was found, the optimizer holds none of the model's parameters, or one in two groups.
     """
 
-    def __init__(self, model: nn.Module, port: OptimizerPort, stages: Stages | None, sampling: Sampling) -> None:
+    def __init__(
+        self, model: nn.Module, port: OptimizerPort, stages: Stages | None, sampling: Sampling, ranks: Ranks | None = None
+    ) -> None:
         self._port = port
+        self._ranks = ranks
         self._sampling = s = sampling
         groups = port.params()
         _check_groups(model, groups)
@@ -80,7 +88,8 @@ class Observer:
         self.activations = ActivationProbe(
             self.stages, seed=s.seed, hist_bins=s.hist_bins, hist_max=s.hist_max, sample_size=s.activations
         )
-        self._weights = WeightProbe(groups, coordinates=s.coordinates, seed=s.seed)
+        first_rank = ranks is None or ranks.rank == 0 or not ranks.sharded
+        self._weights = WeightProbe(groups, coordinates=s.coordinates, seed=s.seed, first_rank=first_rank)
         self._distance = DistanceEstimate(len(groups))
         self._provenance: tuple[Provenance, ...] = ()
         self._rows: Tensor | None = None
@@ -99,9 +108,9 @@ class Observer:
         return self._rows is not None
 
     @property
-    def waiting(self) -> bool:
-        """A step is on its way from the device."""
-        return bool(self._waiting)
+    def waiting(self) -> int:
+        """How many steps are on their way from the device."""
+        return len(self._waiting)
 
     # ------------------------------------------------------------------ around a step
 
@@ -116,14 +125,25 @@ class Observer:
     def after_step(self) -> None:
         self._rows = self._weights.after()
 
-    def submit(self, loss: Tensor, epoch: float | None, scales: tuple[float, ...]) -> None:
-        """The step is done: its numbers begin their way to the host."""
+    def submit(self, loss: Tensor, epoch: float | None, scales: tuple[float, ...], claim: str = "") -> None:
+        """The step is done: its numbers begin their way to the host.
+
+        Args:
+            claim: what must be the same on all ranks, as text.
+        """
         assert self._rows is not None
         pending = _Pending(self.step, epoch, loss, self._rows, self.activations.collect(), self._lrs, scales)
+        if self._ranks is not None:
+            pending = self._merged(pending, f"step {self.step}, {len(self._waiting)} on their way, {claim}")
         self._rows = None
         self.step += 1
         self.activations.enabled = self._samples_activations()
         self._waiting.append(_send(pending))
+
+    def shadow(self) -> None:
+        """Take part in the other ranks' measuring of a step that this one does not make."""
+        assert self._ranks is not None
+        self._ranks.shadow(self.n_groups * self._weights.n_columns + len(self.stages) * self._n_counters, self.step)
 
     def readings(self, *, all_of_them: bool = False) -> Iterator[Reading]:
         """The steps that have arrived, oldest first. A rollback in between may :meth:`forget` the rest.
@@ -173,14 +193,30 @@ class Observer:
         s = self._sampling
         return self.step < s.activations_first or self.step % s.activations_every == 0
 
+    @property
+    def _n_counters(self) -> int:
+        return len(COUNTERS) + self._sampling.hist_bins
+
+    def _merged(self, pending: _Pending, claim: str) -> _Pending:
+        """What all ranks measured in this step. Stages have their place in every step, so that all ranks bring as many numbers."""
+        assert self._ranks is not None
+        counts = pending.stages
+        if counts is None:
+            counts = torch.zeros(len(self.stages), self._n_counters, dtype=torch.float64, device=pending.groups.device)
+        both = self._ranks.merge(pending.loss, pending.groups, counts, step=self.step, epoch=pending.epoch, claim=claim)
+        return dataclasses.replace(pending, loss=both.loss, groups=both.rows, stages=both.counts, head=both.head, claim=claim)
+
     def _read(self, pending: _Pending) -> Reading:
         if pending.ready is not None:
             pending.ready.synchronize()
+        epoch = pending.epoch
+        if self._ranks is not None and pending.head is not None:
+            epoch = self._ranks.check(pending.head, pending.claim)
         numbers = group_numbers(pending.groups, self._distance)
         decays = self._port.weight_decays()
         groups = tuple(self._group_reading(i, n, pending.lrs[i], pending.scales[i], decays[i]) for i, n in enumerate(numbers))
         stages = () if pending.stages is None else self.activations.readings(pending.stages, self._group_of_stage)
-        return Reading(step=pending.step, loss=float(pending.loss), epoch=pending.epoch, stages=stages, groups=groups)
+        return Reading(step=pending.step, loss=float(pending.loss), epoch=epoch, stages=stages, groups=groups)
 
     def _group_reading(self, index: int, numbers: GroupNumbers, lr: float, scale: float, decay: float) -> GroupReading:
         return GroupReading(
@@ -207,11 +243,11 @@ def _send(pending: _Pending) -> _Pending:
         return pending
     host = [
         None if t is None else torch.empty(t.shape, dtype=t.dtype, pin_memory=True).copy_(t, non_blocking=True)
-        for t in (pending.loss.float(), pending.groups, pending.stages)
+        for t in (pending.loss.float(), pending.groups, pending.stages, pending.head)
     ]
     ready = torch.cuda.Event()
     ready.record()
-    return dataclasses.replace(pending, loss=host[0], groups=host[1], stages=host[2], ready=ready)
+    return dataclasses.replace(pending, loss=host[0], groups=host[1], stages=host[2], head=host[3], ready=ready)
 
 
 def _check_groups(model: nn.Module, groups: Sequence[Sequence[nn.Parameter]]) -> None:

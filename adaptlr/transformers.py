@@ -62,7 +62,13 @@ class AdaptLR(Fits, TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         trainer = _calling_trainer()
-        self._begin(kwargs["model"], kwargs["optimizer"], scaler=trainer.accelerator.scaler, total_steps=state.max_steps)
+        self._begin(
+            kwargs["model"],
+            kwargs["optimizer"],
+            scaler=trainer.accelerator.scaler,
+            wrapped=trainer.model_wrapped,
+            total_steps=state.max_steps,
+        )
         # No event follows an error or Ctrl-C, so we stand where they pass: an epoch has its batches and their loading within it.
         places = [name for name in ("_run_epoch", "_evaluate", "_finalize_training") if hasattr(trainer, name)]
         self._guards = (

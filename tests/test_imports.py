@@ -98,7 +98,9 @@ RULES = {  # folder or file -> what it may import beside the standard library
     "trace.py": ("adaptlr.jsonl", "adaptlr.records", "adaptlr.show.table"),  # the last within Trace.to_frame alone
     "jsonl.py": ("adaptlr.records",),
     "state.py": (),
-    "observer.py": ("adaptlr.act.optimizer", "adaptlr.measure", "adaptlr.records", "adaptlr.state", "torch"),
+    "ranks.py": ("adaptlr.standin", "torch"),
+    "wrapped.py": ("adaptlr.measure", "adaptlr.ranks", "torch"),
+    "observer.py": ("adaptlr.act", "adaptlr.measure", "adaptlr.ranks", "adaptlr.records", "adaptlr.state", "torch"),
     "controller.py": (
         "adaptlr.act",
         "adaptlr.judge",
@@ -107,6 +109,7 @@ RULES = {  # folder or file -> what it may import beside the standard library
         "adaptlr.records",
         "adaptlr.state",
         "adaptlr.trace",
+        "adaptlr.wrapped",
         "torch",
     ),
 }

@@ -36,8 +36,10 @@ class Snapshot:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the model's part."""
-        return sum(t.numel() * t.element_size() for t in self.tensors.values())
+        """Bytes of the model's part; of a sharded model, of this rank's own share."""
+        with torch.no_grad():
+            own = [t.to_local() if hasattr(t, "to_local") else t for t in self.tensors.values()]  # type: ignore[attr-defined]
+        return sum(t.numel() * t.element_size() for t in own)
 
 
 def pack(snapshot: Snapshot, optimizer: OptimizerPort) -> dict[str, Any]:

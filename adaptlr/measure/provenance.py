@@ -16,6 +16,7 @@ import torch
 from scipy.special import ndtr
 from torch import Tensor, nn
 
+from adaptlr.measure import shards
 from adaptlr.records import Provenance
 
 KS_RANDOM = 1.95  # sqrt(n) x KS distance: the 0.1% point of Kolmogorov's law
@@ -68,14 +69,31 @@ def edge_ratio(matrix: Tensor, *, iterations: int = 24) -> float:
     return float((m @ v).norm()) / (std * (math.sqrt(m.shape[0]) + math.sqrt(m.shape[1])))
 
 
+def edge_ratio_of_shards(weight: Tensor, *, iterations: int = 24) -> float:
+    """:func:`edge_ratio` of a weight whose rows lie on several ranks: each multiplies with its own, and sums cross over."""
+    m = shards.local(weight.detach()).flatten(1).float()
+    rows, n = weight.shape[0], weight.numel()
+    mean = float(shards.total(m.sum(), weight)) / n
+    m = m - mean
+    std = math.sqrt(float(shards.total(m.square().sum(), weight)) / (n - 1))
+    if not std > 1e-6 * abs(mean) or not math.isfinite(std):  # constant, but for rounding in the mean
+        return math.inf
+    v = torch.randn(m.shape[1], generator=torch.Generator().manual_seed(0)).to(m.device)
+    for _ in range(iterations):
+        v = shards.total(m.T @ (m @ v), weight)
+        v = v / v.norm()
+    norm = math.sqrt(float(shards.total((m @ v).square().sum(), weight)))
+    return norm / (std * (math.sqrt(rows) + math.sqrt(n / rows)))
+
+
 @torch.no_grad()
 def of_weight(weight: Tensor, *, seed: int = 0) -> Provenance:
     """Where one weight tensor (two or more dimensions) came from."""
     if weight.numel() < MIN_WEIGHTS:
         return Provenance.UNKNOWN
     index = torch.tensor(random.Random(seed).sample(range(weight.numel()), min(weight.numel(), _ENTRIES)), device=weight.device)
-    ks = ks_distance(torch.take(weight.detach(), index).float().cpu().numpy())
-    edge = edge_ratio(weight.detach().flatten(1))
+    ks = ks_distance(shards.entries(weight.detach(), index).cpu().numpy())
+    edge = _edge_ratio(weight.detach())
     if math.isinf(edge):  # constant, or not finite: no initialiser's draw, and no training's work either
         return Provenance.UNKNOWN
     if ks < KS_RANDOM and edge < EDGE_RANDOM:
@@ -83,6 +101,15 @@ def of_weight(weight: Tensor, *, seed: int = 0) -> Provenance:
     if (ks > KS_TRAINED and edge > EDGE_RANDOM) or edge > EDGE_TRAINED:
         return Provenance.TRAINED
     return Provenance.UNKNOWN
+
+
+def _edge_ratio(weight: Tensor) -> float:
+    found = shards.cut(weight)
+    if found is None:
+        return edge_ratio(shards.local(weight).flatten(1))
+    if found[1] == 0:
+        return edge_ratio_of_shards(weight)
+    return edge_ratio(weight.full_tensor().flatten(1))  # type: ignore[attr-defined]  # cut across rows: rare, and once a run
 
 
 def of_groups(groups: Sequence[Sequence[nn.Parameter]]) -> tuple[Provenance, ...]:
@@ -96,7 +123,13 @@ def of_groups(groups: Sequence[Sequence[nn.Parameter]]) -> tuple[Provenance, ...
 def _too_small(params: Sequence[nn.Parameter]) -> bool:
     """No weight of the group has entries enough; and it has one that is no constant, which some nets begin a branch with."""
     weights = [p for p in params if p.ndim >= 2]
-    return all(p.numel() < MIN_WEIGHTS for p in weights) and any(bool((p != p.flatten()[0]).any()) for p in weights)
+    return all(p.numel() < MIN_WEIGHTS for p in weights) and any(map(_varies, weights))
+
+
+@torch.no_grad()
+def _varies(weight: Tensor) -> bool:
+    whole = shards.entries(weight.detach(), torch.arange(weight.numel(), device=weight.device))
+    return bool((whole != whole[:1]).any())
 
 
 def of_group(params: Sequence[nn.Parameter]) -> Provenance:

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from adaptlr.measure import shards
+
 _DECAY = 0.995  # of the running sums behind the distance estimate: forgets the start after some 200 steps
 _BETA1, _BETA2 = 0.9, 0.99  # of the normalised direction that the step is compared with
 _TINY = 1e-30
@@ -50,12 +52,15 @@ class WeightProbe:
         groups: the parameters of each optimizer group.
         coordinates: how many entries a group's sample holds at most.
         seed: picks the coordinates; no global random generator is touched.
+        first_rank: this process answers for weights that are not sharded, where others are: rows of all ranks may then be added.
 
     Source: the update ratio is common practice (Karpathy's "1e-3 of the weight a step"); the distance estimate follows
     D-Adaptation (Defazio & Mishchenko 2023) and Prodigy (Mishchenko & Defazio 2023), taken on the sampled coordinates.
     """
 
-    def __init__(self, groups: Sequence[Sequence[nn.Parameter]], *, coordinates: int = 2048, seed: int = 0) -> None:
+    def __init__(
+        self, groups: Sequence[Sequence[nn.Parameter]], *, coordinates: int = 2048, seed: int = 0, first_rank: bool = True
+    ) -> None:
         self._picks: list[tuple[nn.Parameter, Tensor]] = []
         sampled = [0] * len(groups)
         rng = random.Random(seed)
@@ -65,9 +70,10 @@ class WeightProbe:
             for p in weights:
                 n = min(p.numel(), max(16, coordinates * p.numel() // total))
                 index = torch.tensor(sorted(rng.sample(range(p.numel()), n)), device=p.device)
+                index = shards.own(p, index, first_rank=first_rank)
                 self._picks.append((p, index))
-                sampled[g] += n
-        self.n_groups = len(groups)
+                sampled[g] += len(index)
+        self.n_groups, self.n_columns = len(groups), len(_COLUMNS)
         self.n_sampled = tuple(sampled)
         self._device = self._picks[0][0].device if self._picks else torch.device("cpu")
         zeros = torch.zeros(sum(sampled), device=self._device)
@@ -155,7 +161,11 @@ class WeightProbe:
 
 
 def _entries(t: Tensor, index: Tensor) -> Tensor:
-    """The entries of ``t`` at these places of its flattened self. A sparse gradient holds whole rows, and zeros elsewhere."""
+    """The entries of ``t`` at these places of its flattened self, or of this rank's part of it. A sparse gradient holds whole rows,
+    and zeros elsewhere."""
+    t = shards.local(t)
+    if not len(index):
+        return torch.zeros(0, device=t.device)
     if t.layout is torch.strided:
         return torch.take(t, index)
     if t.layout is not torch.sparse_coo or t.sparse_dim() != 1:
