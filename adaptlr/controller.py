@@ -18,7 +18,7 @@ from adaptlr.act import snapshot
 from adaptlr.act.optimizer import OptimizerPort, TorchOptimizer
 from adaptlr.act.scale import StepScale
 from adaptlr.act.snapshot import Ring, Stateful, capture, restore
-from adaptlr.judge.control import Control, GroupControl, Refuge, Settings, hold_all, measured
+from adaptlr.judge.control import Control, GroupControl, Refuge, Settings, hold_all, measured, widened
 from adaptlr.judge.detect import observe
 from adaptlr.judge.history import History
 from adaptlr.judge.policy import acquit, decide, news
@@ -179,6 +179,10 @@ class Controller:
 
     def _before_step(self, lrs: list[float]) -> Sequence[float]:
         self._observer.before_step(lrs)
+        if len(lrs) > len(self._control.groups):  # a group was added: from here on it is watched like the others
+            self._control = widened(self._control, lrs)
+            self._peaks += (0.0,) * (len(lrs) - len(self._peaks))
+            self._ring.complete(self._model, self._port, self._device)
         if self._control.acted:
             self._control = dataclasses.replace(self._control, groups=hold_all(self._control.groups, lrs))
         return self.scales

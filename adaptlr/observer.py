@@ -72,11 +72,11 @@ class Observer:
     def __init__(self, model: nn.Module, port: OptimizerPort, stages: Stages | None, sampling: Sampling) -> None:
         self._port = port
         self._sampling = s = sampling
+        self._model = model
         groups = port.params()
         _check_groups(model, groups)
         self.stages = find_stages(model, stages)
-        self._group_of_stage = assign_groups(self.stages, groups)
-        self._stages_of_group = tuple(stages_of_group(self.stages, g) for g in groups)
+        self._place_stages(groups)
         self.activations = ActivationProbe(
             self.stages, seed=s.seed, hist_bins=s.hist_bins, hist_max=s.hist_max, sample_size=s.activations
         )
@@ -107,9 +107,10 @@ class Observer:
 
     def before_step(self, lrs: list[float]) -> None:
         """Gradients are final; ``lrs`` are as the schedule wrote them."""
-        self._check_same_groups(lrs)
-        if not self._provenance:  # once, of the weights that no step has touched
-            self._provenance = provenance.of_groups(self._port.params())
+        if len(lrs) != self.n_groups:
+            self._take_in()
+        if len(self._provenance) < self.n_groups:  # once, of the weights that no step has touched
+            self._provenance = provenance.of_groups(self._port.params(), self._provenance)
         self._lrs = tuple(lrs)
         self._weights.before()
 
@@ -155,7 +156,7 @@ class Observer:
     def recall(self, memory: dict[str, Any]) -> None:
         """Put back what :meth:`memory` gave."""
         self._weights.load_state_dict(memory["probe"])
-        self._distance.largest = list(memory["distance"])
+        self._distance.largest = [*memory["distance"], *[0.0] * (self.n_groups - len(memory["distance"]))]
 
     def state_dict(self) -> dict[str, Any]:
         return {"step": self.step, "provenance": pack(self._provenance), **self.memory()}
@@ -177,8 +178,11 @@ class Observer:
         if pending.ready is not None:
             pending.ready.synchronize()
         numbers = group_numbers(pending.groups, self._distance)
+        later = self.n_groups - len(numbers)  # groups that were added while this step was on its way: it did not move them
+        numbers = (*numbers, *[GroupNumbers(nonfinite=False, frozen=True)] * later)
+        lrs, scales = (*pending.lrs, *[0.0] * later), (*pending.scales, *[1.0] * later)
         decays = self._port.weight_decays()
-        groups = tuple(self._group_reading(i, n, pending.lrs[i], pending.scales[i], decays[i]) for i, n in enumerate(numbers))
+        groups = tuple(self._group_reading(i, n, lrs[i], scales[i], decays[i]) for i, n in enumerate(numbers))
         stages = () if pending.stages is None else self.activations.readings(pending.stages, self._group_of_stage)
         return Reading(step=pending.step, loss=float(pending.loss), epoch=pending.epoch, stages=stages, groups=groups)
 
@@ -193,12 +197,22 @@ class Observer:
             **{f.name: getattr(numbers, f.name) for f in dataclasses.fields(numbers)},
         )
 
-    def _check_same_groups(self, lrs: list[float]) -> None:
-        if len(lrs) != self._weights.n_groups:
+    def _place_stages(self, groups: Sequence[Sequence[nn.Parameter]]) -> None:
+        self._group_of_stage = assign_groups(self.stages, groups)
+        self._stages_of_group = tuple(stages_of_group(self.stages, g) for g in groups)
+
+    def _take_in(self) -> None:
+        """The optimizer has been given another group. No step has moved it yet."""
+        groups = self._port.params()
+        if len(groups) < self.n_groups:
             raise ValueError(
-                f"the optimizer has {len(lrs)} parameter groups and had {self._weights.n_groups} when the controller was made: "
-                f"make a new Controller after adding a group"
+                f"the optimizer has {len(groups)} parameter groups and had {self.n_groups} before: "
+                f"groups may be added during a run, but after taking one away make a new Controller"
             )
+        _check_groups(self._model, groups)
+        self._place_stages(groups)
+        self._weights = self._weights.extended(groups, coordinates=self._sampling.coordinates, seed=self._sampling.seed)
+        self._distance.largest += [0.0] * (len(groups) - len(self._distance.largest))
 
 
 def _send(pending: _Pending) -> _Pending:

@@ -140,6 +140,18 @@ def hold_all(groups: tuple[GroupControl, ...], lrs: Sequence[float]) -> tuple[Gr
     return tuple(dataclasses.replace(g, scale=lowest) if g.follows else g for g in held)
 
 
+def widened(control: Control, lrs: Sequence[float]) -> Control:
+    """The control of an optimizer that has been given more groups; ``lrs`` are the scheduled ones of all. New scales are 1."""
+    new = tuple(GroupControl() for _ in range(len(lrs) - len(control.groups)))
+    suspicion, peaks = control.suspicion, control.peak_lrs
+    return dataclasses.replace(
+        control,
+        groups=(*control.groups, *new),
+        suspicion=suspicion and dataclasses.replace(suspicion, groups=(*suspicion.groups, *new)),
+        peak_lrs=peaks and (*peaks, *lrs[len(peaks) :]),
+    )
+
+
 def measured(control: Control, reading: Reading) -> Control:
     """The control after a step's update ratios were seen."""
     groups = control.groups + tuple(GroupControl() for _ in range(len(reading.groups) - len(control.groups)))

@@ -85,12 +85,18 @@ def of_weight(weight: Tensor, *, seed: int = 0) -> Provenance:
     return Provenance.UNKNOWN
 
 
-def of_groups(groups: Sequence[Sequence[nn.Parameter]]) -> tuple[Provenance, ...]:
-    """Where each group's weights came from. One with too few entries to tell is as random as the others, if none is trained."""
-    own = [of_group(params) for params in groups]
+def of_groups(groups: Sequence[Sequence[nn.Parameter]], known: Sequence[Provenance] = ()) -> tuple[Provenance, ...]:
+    """Where each group's weights came from. One with too few entries to tell is as random as the others, if none is trained.
+
+    Args:
+        groups: the parameters of each group.
+        known: what was found of the first groups, before any step: they are not looked at again.
+    """
+    own = [*known, *(of_group(params) for params in groups[len(known) :])]
     if Provenance.RANDOM not in own or Provenance.TRAINED in own:
         return tuple(own)
-    return tuple(Provenance.RANDOM if _too_small(g) else p for g, p in zip(groups, own, strict=True))
+    new = zip(groups[len(known) :], own[len(known) :], strict=True)
+    return (*known, *(Provenance.RANDOM if _too_small(g) else p for g, p in new))
 
 
 def _too_small(params: Sequence[nn.Parameter]) -> bool:
