@@ -30,7 +30,7 @@ class Sampling:
 
     activations_every: int = 5  # optimizer steps between activation samples, at least 1
     activations_first: int = 16  # every one of the first steps is sampled
-    activations: int = 8192  # entries read from one stage's output, at least 64
+    activations: int = 8192  # entries read from one stage's output, at least 64; or 0: no hooks, and weights alone are watched
     coordinates: int = 2048  # entries read from one group's weights, at least 64
     hist_bins: int = 40
     hist_max: float = 10.0
@@ -38,7 +38,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         for name, low in (("activations_every", 1), ("activations_first", 0), ("activations", 64), ("coordinates", 64)):
-            if getattr(self, name) < low:
+            if getattr(self, name) < low and not (name == "activations" and self.activations == 0):
                 raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)!r}")
 
 
@@ -78,7 +78,11 @@ class Observer:
         self.stages = find_stages(model, stages)
         self._place_stages(groups)
         self.activations = ActivationProbe(
-            self.stages, seed=s.seed, hist_bins=s.hist_bins, hist_max=s.hist_max, sample_size=s.activations
+            self.stages if s.activations else (),
+            seed=s.seed,
+            hist_bins=s.hist_bins,
+            hist_max=s.hist_max,
+            sample_size=s.activations or 1,
         )
         self._weights = WeightProbe(groups, coordinates=s.coordinates, seed=s.seed)
         self._distance = DistanceEstimate(len(groups))
