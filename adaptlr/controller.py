@@ -225,8 +225,8 @@ class Controller:
             return
         text = (
             f"forward passes of the model were seen, but no step of its optimizer in {_LONGEST_WAIT} calls of Controller.step, so "
-            f"nothing can be judged: give Controller the optimizer whose step() changes the weights. Weights that are changed without "
-            f"one, as torch.func makes it easy, cannot be watched; copy gradients to p.grad and call optimizer.step() instead"
+            "nothing can be judged: give Controller the optimizer whose step() changes the weights. Weights that are changed without "
+            "one, as in the ways of torch.func, cannot be watched: copy gradients to p.grad and call optimizer.step() instead"
         )
         warnings.warn(text, AdaptLRWarning, stacklevel=3)
 
