@@ -225,7 +225,7 @@ class Controller:
             return
         text = (
             f"forward passes of the model were seen, but no step of its optimizer in {_LONGEST_WAIT} calls of Controller.step, so "
-            "nothing can be judged: give Controller the optimizer whose step() changes the weights. Weights that are changed without "
+            "nothing can be judged: give Controller the optimizer whose step() changes the weights. Weights that change without "
             "one, as in the ways of torch.func, cannot be watched: copy gradients to p.grad and call optimizer.step() instead"
         )
         warnings.warn(text, AdaptLRWarning, stacklevel=3)

@@ -254,7 +254,7 @@ def test_ports_of_two_optimizers_of_one_model_keep_to_their_own() -> None:
             for o, ctl in zip(opts, (a, b), strict=True):
                 o.step()
                 ctl.step(loss)
-    own = [{s for s in ctl.trace.readings[0].groups[0].stages} for ctl in (a, b)]
+    own = [set(ctl.trace.readings[0].groups[0].stages) for ctl in (a, b)]
     assert not own[0] & own[1]
     assert [len(ctl.trace.readings) for ctl in (a, b)] == [4, 4]
     assert TorchOptimizer(opts[0]).lrs() == [0.05]
