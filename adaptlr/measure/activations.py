@@ -16,6 +16,8 @@ from adaptlr.measure.stages import Stage
 from adaptlr.measure.stats import ActivationSample, count, stage_reading
 from adaptlr.records import StageReading
 
+_functorch: Any = torch._C._functorch  # type: ignore[attr-defined]  (no stub of torch has it)
+
 
 class ActivationProbe:
     """Counts activations of the stages in training passes, while it is entered and ``enabled``.
@@ -154,7 +156,7 @@ class _Hook:
         recomputing = torch._C._current_graph_task_id() != -1
         if recomputing and self.tally.in_forward:
             return
-        if torch._C._functorch.maybe_current_level() is not None:
+        if _functorch.maybe_current_level() is not None:
             output = _plain(_first_floating(output))  # within torch.func.grad and vmap, by the numbers below
             with temporarily_clear_interpreter_stack():
                 if output is not None:
@@ -178,8 +180,8 @@ class _Inert:
 
 def _plain(tensor: Tensor | None) -> Tensor | None:
     """The tensor below what torch.func's transforms have wrapped around it; vmap's batch is a dimension of it."""
-    while tensor is not None and torch._C._functorch.is_functorch_wrapped_tensor(tensor):
-        tensor = torch._C._functorch.get_unwrapped(tensor)
+    while tensor is not None and _functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = _functorch.get_unwrapped(tensor)
     return tensor
 
 

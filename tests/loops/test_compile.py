@@ -68,7 +68,7 @@ def run(
         optimizer.zero_grad()
     if controller is not None:
         controller.__enter__()
-    losses = []
+    losses, loss = [], torch.zeros(())
     for x, y in batches(STEPS):
         for _ in range(passes):
             loss = nn.functional.cross_entropy(step_model(x), y)

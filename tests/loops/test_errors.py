@@ -49,7 +49,7 @@ def test_it_is_back_at_once_and_the_loop_goes_on(how: str, lr: Any, place: str) 
         scheduler = a_scheduler(optimizer) if place == "after" else None
         backward(model)
         written = optimizer.param_groups[0]["lr"]
-        weight = model[0].weight
+        weight: Any = model[0].weight
         grad = weight.grad
         if how == "arithmetic":
             weight.grad = torch.sparse_coo_tensor(

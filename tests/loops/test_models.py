@@ -125,6 +125,7 @@ class TestFunctional:
 
         for _ in range(6):
             optimizer.zero_grad()
+            grads: dict[str, Tensor] = {}
             params = {k: v.detach() for k, v in model.named_parameters()}
             if how == "backward":
                 loss = loss_of(dict(model.named_parameters()), x)
