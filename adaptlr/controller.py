@@ -19,7 +19,7 @@ from adaptlr.act import snapshot
 from adaptlr.act.optimizer import OptimizerPort, TorchOptimizer
 from adaptlr.act.scale import StepScale
 from adaptlr.act.snapshot import Ring, Stateful, capture, restore
-from adaptlr.judge.control import Control, GroupControl, Refuge, Settings, annealed, hold_all, measured
+from adaptlr.judge.control import Control, GroupControl, Refuge, Settings, annealed, hold_all, measured, widened
 from adaptlr.judge.detect import observe
 from adaptlr.judge.history import History
 from adaptlr.judge.outlook import Outlook
@@ -32,6 +32,7 @@ from adaptlr.state import pack, unpack
 from adaptlr.trace import Trace
 
 _STATE_VERSION = 2
+_LONGEST_WAIT = 100  # calls of step before the first optimizer step, after which the user is asked whether there is one
 _CERTIFY_STEPS = 8  # healthy steps after a snapshot that certify it
 
 
@@ -197,6 +198,10 @@ class Controller:
 
     def _before_step(self, lrs: list[float]) -> Sequence[float]:
         self._observer.before_step(lrs)
+        if len(lrs) > len(self._control.groups):  # a group was added: from here on it is watched like the others
+            self._control = widened(self._control, lrs)
+            self._peaks += (0.0,) * (len(lrs) - len(self._peaks))
+            self._ring.complete(self._model, self._port, self._device)
         if self._control.acted:
             held = hold_all(self._control.groups, lrs)
             held = annealed(self.settings, held, self._history, self._observer.step, lrs)
@@ -218,23 +223,34 @@ class Controller:
             state = "closed" if self._closed else "not watching yet"
             raise RuntimeError(f"this controller is {state}: call step inside `with Controller(model, optimizer) as ctl:`")
         value = _scalar(loss)
-        if not self._observer.stepped and not self._observer.activations.saw_forward:
+        if not self._observer.stepped and not self._observer.activations.saw_forward and self.sampling.activations:
             raise RuntimeError(
                 "step was called, but no forward pass of the model and no optimizer step were seen since the last call: "
-                "call it once a batch, after optimizer.step(), and give Controller the model that you train"
+                "call it once a batch, after optimizer.step(), and give Controller the model and the optimizer that you train with"
             )
         self._losses.append(value)
         if not self._observer.stepped:  # gradients are being accumulated, or a GradScaler skipped the step
             if self._ranks is not None and self._ranks.in_join:
                 self._observer.shadow()
+            self._warn_if_nothing_steps()
             return
-        mean = value if len(self._losses) == 1 else torch.stack([x.to(value.device) for x in self._losses]).mean()
+        mean = value if len(self._losses) == 1 else _mean(torch.stack([x.to(value.device) for x in self._losses]))
         self._losses.clear()
         self._observer.submit(mean, epoch, self.scales, self._claim())
         for reading in self._observer.readings():
             self._judge(reading, may_act=True)
         if self.act and self._ring.due(self._observer.step) and not self._control.stopped:
             self._snapshot()
+
+    def _warn_if_nothing_steps(self) -> None:
+        if len(self._losses) != _LONGEST_WAIT or self._observer.step:
+            return
+        text = (
+            f"forward passes of the model were seen, but no step of its optimizer in {_LONGEST_WAIT} calls of Controller.step, so "
+            "nothing can be judged: give Controller the optimizer whose step() changes the weights. Weights that change without "
+            "one, as in the ways of torch.func, cannot be watched: copy gradients to p.grad and call optimizer.step() instead"
+        )
+        warnings.warn(text, AdaptLRWarning, stacklevel=3)
 
     # ------------------------------------------------------------------ a run that is stopped, and goes on another day
 
@@ -402,6 +418,16 @@ def sentence(record: Finding | Decision) -> str:
 
 def _warn(record: Finding | Decision) -> None:
     warnings.warn(sentence(record), AdaptLRWarning, stacklevel=5)
+
+
+def _mean(losses: Tensor) -> Tensor:
+    """The mean of the losses since the last step; without those that are not finite, if the newest is.
+
+    A GradScaler skips the step of a batch that overflowed and throws its gradient away. Where gradients are accumulated, such a
+    loss is in the gradient too, and is found there.
+    """
+    counts = losses.isfinite() | ~losses[-1].isfinite()
+    return losses.where(counts, 0.0).sum() / counts.sum()
 
 
 def _scalar(loss: Tensor | float) -> Tensor:

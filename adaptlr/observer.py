@@ -32,7 +32,7 @@ class Sampling:
 
     activations_every: int = 5  # optimizer steps between activation samples, at least 1
     activations_first: int = 16  # every one of the first steps is sampled
-    activations: int = 8192  # entries read from one stage's output, at least 64
+    activations: int = 8192  # entries read from one stage's output, at least 64; or 0: no hooks, and weights alone are watched
     coordinates: int = 2048  # entries read from one group's weights, at least 64
     hist_bins: int = 40
     hist_max: float = 10.0
@@ -40,7 +40,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         for name, low in (("activations_every", 1), ("activations_first", 0), ("activations", 64), ("coordinates", 64)):
-            if getattr(self, name) < low:
+            if getattr(self, name) < low and not (name == "activations" and self.activations == 0):
                 raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)!r}")
 
 
@@ -80,13 +80,17 @@ class Observer:
         self._port = port
         self._ranks = ranks
         self._sampling = s = sampling
+        self._model = model
         groups = port.params()
         _check_groups(model, groups)
         self.stages = find_stages(model, stages)
-        self._group_of_stage = assign_groups(self.stages, groups)
-        self._stages_of_group = tuple(stages_of_group(self.stages, g) for g in groups)
+        self._place_stages(groups)
         self.activations = ActivationProbe(
-            self.stages, seed=s.seed, hist_bins=s.hist_bins, hist_max=s.hist_max, sample_size=s.activations
+            self.stages if s.activations else (),
+            seed=s.seed,
+            hist_bins=s.hist_bins,
+            hist_max=s.hist_max,
+            sample_size=s.activations or 1,
         )
         first_rank = ranks is None or ranks.rank == 0 or not ranks.sharded
         self._weights = WeightProbe(groups, coordinates=s.coordinates, seed=s.seed, first_rank=first_rank)
@@ -116,9 +120,10 @@ class Observer:
 
     def before_step(self, lrs: list[float]) -> None:
         """Gradients are final; ``lrs`` are as the schedule wrote them."""
-        self._check_same_groups(lrs)
-        if not self._provenance:  # once, of the weights that no step has touched
-            self._provenance = provenance.of_groups(self._port.params())
+        if len(lrs) != self.n_groups:
+            self._take_in()
+        if len(self._provenance) < self.n_groups:  # once, of the weights that no step has touched
+            self._provenance = provenance.of_groups(self._port.params(), self._provenance)
         self._lrs = tuple(lrs)
         self._weights.before()
 
@@ -175,7 +180,7 @@ class Observer:
     def recall(self, memory: dict[str, Any]) -> None:
         """Put back what :meth:`memory` gave."""
         self._weights.load_state_dict(memory["probe"])
-        self._distance.largest = list(memory["distance"])
+        self._distance.largest = [*memory["distance"], *[0.0] * (self.n_groups - len(memory["distance"]))]
 
     def state_dict(self) -> dict[str, Any]:
         return {"step": self.step, "provenance": pack(self._provenance), **self.memory()}
@@ -213,8 +218,11 @@ class Observer:
         if self._ranks is not None and pending.head is not None:
             epoch = self._ranks.check(pending.head, pending.claim)
         numbers = group_numbers(pending.groups, self._distance)
+        later = self.n_groups - len(numbers)  # groups that were added while this step was on its way: it did not move them
+        numbers = (*numbers, *[GroupNumbers(nonfinite=False, frozen=True)] * later)
+        lrs, scales = (*pending.lrs, *[0.0] * later), (*pending.scales, *[1.0] * later)
         decays = self._port.weight_decays()
-        groups = tuple(self._group_reading(i, n, pending.lrs[i], pending.scales[i], decays[i]) for i, n in enumerate(numbers))
+        groups = tuple(self._group_reading(i, n, lrs[i], scales[i], decays[i]) for i, n in enumerate(numbers))
         stages = () if pending.stages is None else self.activations.readings(pending.stages, self._group_of_stage)
         return Reading(step=pending.step, loss=float(pending.loss), epoch=epoch, stages=stages, groups=groups)
 
@@ -229,12 +237,22 @@ class Observer:
             **{f.name: getattr(numbers, f.name) for f in dataclasses.fields(numbers)},
         )
 
-    def _check_same_groups(self, lrs: list[float]) -> None:
-        if len(lrs) != self._weights.n_groups:
+    def _place_stages(self, groups: Sequence[Sequence[nn.Parameter]]) -> None:
+        self._group_of_stage = assign_groups(self.stages, groups)
+        self._stages_of_group = tuple(stages_of_group(self.stages, g) for g in groups)
+
+    def _take_in(self) -> None:
+        """The optimizer has been given another group. No step has moved it yet."""
+        groups = self._port.params()
+        if len(groups) < self.n_groups:
             raise ValueError(
-                f"the optimizer has {len(lrs)} parameter groups and had {self._weights.n_groups} when the controller was made: "
-                f"make a new Controller after adding a group"
+                f"the optimizer has {len(groups)} parameter groups and had {self.n_groups} before: "
+                f"groups may be added during a run, but after taking one away make a new Controller"
             )
+        _check_groups(self._model, groups)
+        self._place_stages(groups)
+        self._weights = self._weights.extended(groups, coordinates=self._sampling.coordinates, seed=self._sampling.seed)
+        self._distance.largest += [0.0] * (len(groups) - len(self._distance.largest))
 
 
 def _send(pending: _Pending) -> _Pending:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import types
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
@@ -35,8 +37,13 @@ class OptimizerPort(Protocol):
         """Multiply each group's lr by its scale, and return what puts the very same values back. A scale of 1 touches nothing."""
         ...
 
-    def watch_steps(self, before: Callable[[], None], after: Callable[[], None]) -> Callable[[], None]:
-        """Have ``before`` and ``after`` called around every step; returns what ends that."""
+    def watch_steps(
+        self, before: Callable[[], None], after: Callable[[], None], failed: Callable[[], None] = lambda: None
+    ) -> Callable[[], None]:
+        """Have ``before`` and ``after`` called around every step; returns what ends that.
+
+        If a step raises, ``failed`` is called in place of ``after``, before anyone can catch the error.
+        """
         ...
 
     def capture(self) -> Any:
@@ -146,7 +153,9 @@ class TorchOptimizer:
 
         return put_back_lr
 
-    def watch_steps(self, before: Callable[[], None], after: Callable[[], None]) -> Callable[[], None]:
+    def watch_steps(
+        self, before: Callable[[], None], after: Callable[[], None], failed: Callable[[], None] = lambda: None
+    ) -> Callable[[], None]:
         begun = False
 
         def begins(*_: Any) -> None:
@@ -160,9 +169,16 @@ class TorchOptimizer:
                 begun = False
                 after()
 
+        def fails() -> None:
+            nonlocal begun
+            begun = False
+            failed()
+
         hooks = self.optimizer.register_step_pre_hook(begins), self.optimizer.register_step_post_hook(ends)
+        leave_errors = _on_error(self.optimizer, fails)
 
         def end() -> None:
+            leave_errors()
             for hook in hooks:
                 hook.remove()
 
@@ -186,6 +202,39 @@ class TorchOptimizer:
 
     def unpack(self, packed: Any) -> Any:
         return by_parameter(packed, self.params(), self._device)
+
+
+def _on_error(optimizer: torch.optim.Optimizer, failed: Callable[[], None]) -> Callable[[], None]:
+    """Have ``failed`` called when a step raises, for which torch has no hook; returns what ends that.
+
+    A method in front of the optimizer's own, as schedulers put one there: theirs may stand before or behind it. Whoever takes the
+    place away (Accelerate, after a step that was skipped) takes this call away, and nothing else.
+    """
+    plain, had_own, active = optimizer.step, "step" in vars(optimizer), True
+
+    @functools.wraps(plain)  # schedulers look for their mark on it, and GradScaler at its signature
+    def step(_: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return plain(*args, **kwargs)
+        except BaseException:
+            if active:
+                failed()
+            raise
+
+    ours = types.MethodType(step, optimizer)
+    optimizer.step = ours  # type: ignore[method-assign]
+
+    def end() -> None:
+        nonlocal active
+        active = False
+        if vars(optimizer).get("step") is not ours:  # another has taken the place since, and calls through this one
+            return
+        if had_own:
+            optimizer.step = plain  # type: ignore[method-assign]
+        else:
+            del optimizer.step
+
+    return end
 
 
 def _steps_itself(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:

@@ -34,7 +34,7 @@ class StepScale:
     def __enter__(self) -> Self:
         if self._end is not None:
             raise RuntimeError("these scales are applied already: leave the first `with` block before entering a second")
-        self._end = self._optimizer.watch_steps(self._step_begins, self._step_ends)
+        self._end = self._optimizer.watch_steps(self._step_begins, self._step_ends, self.put_back)
         return self
 
     def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
@@ -44,7 +44,7 @@ class StepScale:
             self._end = None
 
     def put_back(self) -> None:
-        """Undo a multiplication that a step which never ended left behind."""
+        """Undo a multiplication, after a step or in place of the rest of one that raised."""
         if self._undo is not None:
             self._undo()
             self._undo = None

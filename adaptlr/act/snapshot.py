@@ -155,6 +155,17 @@ class Ring:
     def certified(self, step: int) -> bool:
         return step in self._certified
 
+    def complete(self, model: nn.Module, optimizer: OptimizerPort, device: torch.device | None = None) -> None:
+        """Give what was not there at a capture to the snapshots as it is now: before the first step of a group added in mid-run.
+
+        Going back to any of them then puts those weights back as they were when they came.
+        """
+        copies: dict[str, Tensor] = {}
+        for name, t in _tensors(model, optimizer):
+            for snapshot in self._held:
+                if name not in snapshot.tensors:
+                    snapshot.tensors[name] = copies[name] = copies[name] if name in copies else copy_tensors(t, device)
+
     def put(self, snapshots: Sequence[Snapshot], certified: Iterable[int], last: int) -> None:
         """Hold what another ring held, whose newest capture was of step ``last``."""
         self._held, self._certified, self._last = list(snapshots), set(certified), last

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from fastai.callback.core import Callback
+from fastai.callback.fp16 import NonNativeMixedPrecision
 from fastai.callback.schedule import LRFinder, ParamScheduler
 from fastai.callback.training import GradientAccumulation
 from fastprogress.fastprogress import ConsoleProgressBar, printing
@@ -162,6 +163,11 @@ class AdaptLR(Callback):
 
     def _start(self) -> Controller:
         learn = self.learn
+        if any(isinstance(cb, NonNativeMixedPrecision) for cb in learn.cbs):
+            raise TypeError(
+                "NonNativeMixedPrecision has the optimizer step copies of the weights, which adaptlr cannot watch as the model's: "
+                "train with learn.to_fp16() or learn.to_bf16(), which is MixedPrecision, or without AdaptLR"
+            )
         controller = Controller(
             learn.model,
             port_of(learn.opt, self._snapshot_device),

@@ -70,13 +70,18 @@ class FastaiOptimizer:
 
         return put_back_lr
 
-    def watch_steps(self, before: Callable[[], None], after: Callable[[], None]) -> Callable[[], None]:
+    def watch_steps(
+        self, before: Callable[[], None], after: Callable[[], None], failed: Callable[[], None] = lambda: None
+    ) -> Callable[[], None]:
         def around(step: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             before()
             try:
-                return step(*args, **kwargs)
-            finally:
-                after()
+                result = step(*args, **kwargs)
+            except BaseException:
+                failed()
+                raise
+            after()
+            return result
 
         return StandIn(self.optimizer, "step", around).remove
 

@@ -161,6 +161,17 @@ def annealed(
     return tuple(out)
 
 
+def widened(control: Control, lrs: Sequence[float]) -> Control:
+    """The control of an optimizer that has been given more groups; ``lrs`` are the scheduled ones of all. New scales are 1."""
+    new = tuple(GroupControl() for _ in range(len(lrs) - len(control.groups)))
+    suspicion = control.suspicion
+    return dataclasses.replace(
+        control,
+        groups=(*control.groups, *new),
+        suspicion=suspicion and dataclasses.replace(suspicion, groups=(*suspicion.groups, *new)),
+    )
+
+
 def measured(control: Control, reading: Reading) -> Control:
     """The control after a step's update ratios were seen."""
     groups = control.groups + tuple(GroupControl() for _ in range(len(reading.groups) - len(control.groups)))

@@ -8,11 +8,15 @@ from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.utils.hooks import RemovableHandle
 
+from adaptlr.measure import compiled
 from adaptlr.measure.stages import Stage
 from adaptlr.measure.stats import ActivationSample, count, stage_reading
 from adaptlr.records import StageReading
+
+_functorch: Any = torch._C._functorch  # type: ignore[attr-defined]  (no stub of torch has it)
 
 
 class ActivationProbe:
@@ -59,6 +63,7 @@ class ActivationProbe:
     def __enter__(self) -> Self:
         if self._handles:
             raise RuntimeError("the probe is already on the model: leave it before entering it again")
+        compiled.define()  # a compiler that meets it in a hook must find it
         for stage, tally in zip(self.stages, self._tallies, strict=True):
             self._handles.append(stage.module.register_forward_hook(_Hook(self, tally)))
         return self
@@ -109,7 +114,13 @@ class _Tally:
         self.in_forward = False  # counted outside of a backward pass
 
     def add(self, output: Tensor) -> None:
-        counts = count(self.sample.take(output), hist_bins=self.hist_bins, hist_max=self.hist_max)
+        self.merge(count(self.sample.take(output), hist_bins=self.hist_bins, hist_max=self.hist_max))
+
+    def add_compiled(self, output: Tensor) -> None:
+        s = self.sample
+        self.merge(torch.ops.adaptlr.count(output.detach(), s.size, s.per_unit, s.seed, self.hist_bins, self.hist_max))
+
+    def merge(self, counts: Tensor) -> None:
         self.counts = counts if self.counts is None else self.counts + counts.to(self.counts.device)
 
     def reset(self) -> Tensor | None:
@@ -122,14 +133,21 @@ class _Hook:
 
     def __init__(self, probe: ActivationProbe, tally: _Tally) -> None:
         self.probe, self.tally = probe, tally
-        # Under torch.compile the sample is counted between two graphs. Not a decorator: that would load the compiler on import.
+        # Where torch.compile has broken a graph by itself, it need not look into this. No decorator: that would load the compiler.
         self.count = cast("Callable[[object], None]", torch.compiler.disable(self._count))
 
     def __call__(self, module: nn.Module, args: object, output: object) -> None:
         if not (module.training and torch.is_grad_enabled()):
             return
         self.probe._saw_forward = True
-        if self.probe.enabled:
+        if not self.probe.enabled:
+            return
+        if torch.compiler.is_compiling():
+            tensor = _first_floating(output)
+            if tensor is not None:
+                self.tally.in_forward = True
+                self.tally.add_compiled(tensor)
+        else:
             self.count(output)
 
     def _count(self, output: object) -> None:
@@ -137,6 +155,12 @@ class _Hook:
         # the second run is the one that counts; the other kind has been counted already.
         recomputing = torch._C._current_graph_task_id() != -1
         if recomputing and self.tally.in_forward:
+            return
+        if _functorch.maybe_current_level() is not None:
+            output = _plain(_first_floating(output))  # within torch.func.grad and vmap, by the numbers below
+            with temporarily_clear_interpreter_stack():
+                if output is not None:
+                    self.tally.add(output)
             return
         tensor = _first_floating(output)
         if tensor is not None:
@@ -152,6 +176,13 @@ class _Inert:
 
     def __call__(self, module: nn.Module, args: object, output: object) -> None:
         return None
+
+
+def _plain(tensor: Tensor | None) -> Tensor | None:
+    """The tensor below what torch.func's transforms have wrapped around it; vmap's batch is a dimension of it."""
+    while tensor is not None and _functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = _functorch.get_unwrapped(tensor)
+    return tensor
 
 
 def _first_floating(output: Any) -> Tensor | None:

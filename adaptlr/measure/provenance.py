@@ -112,12 +112,18 @@ def _edge_ratio(weight: Tensor) -> float:
     return edge_ratio(weight.full_tensor().flatten(1))  # type: ignore[attr-defined]  # cut across rows: rare, and once a run
 
 
-def of_groups(groups: Sequence[Sequence[nn.Parameter]]) -> tuple[Provenance, ...]:
-    """Where each group's weights came from. One with too few entries to tell is as random as the others, if none is trained."""
-    own = [of_group(params) for params in groups]
+def of_groups(groups: Sequence[Sequence[nn.Parameter]], known: Sequence[Provenance] = ()) -> tuple[Provenance, ...]:
+    """Where each group's weights came from. One with too few entries to tell is as random as the others, if none is trained.
+
+    Args:
+        groups: the parameters of each group.
+        known: what was found of the first groups, before any step: they are not looked at again.
+    """
+    own = [*known, *(of_group(params) for params in groups[len(known) :])]
     if Provenance.RANDOM not in own or Provenance.TRAINED in own:
         return tuple(own)
-    return tuple(Provenance.RANDOM if _too_small(g) else p for g, p in zip(groups, own, strict=True))
+    new = zip(groups[len(known) :], own[len(known) :], strict=True)
+    return (*known, *(Provenance.RANDOM if _too_small(g) else p for g, p in new))
 
 
 def _too_small(params: Sequence[nn.Parameter]) -> bool:

@@ -89,6 +89,12 @@ class WeightProbe:
         }
         self._before: Tensor | None = None
 
+    def extended(self, groups: Sequence[Sequence[nn.Parameter]], *, coordinates: int, seed: int) -> WeightProbe:
+        """A probe of these groups, the first of which are this one's: it goes on with them, and begins with the others."""
+        more = WeightProbe(groups, coordinates=coordinates, seed=seed)  # one seed picks the same coordinates again
+        more.load_state_dict(self._state)
+        return more
+
     @torch.no_grad()
     def _weights(self) -> Tensor:
         return self._gather([p for p, _ in self._picks])
@@ -156,8 +162,18 @@ class WeightProbe:
         return {k: v.clone() for k, v in self._state.items()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self._state = {k: v.to(self._device).clone() for k, v in state.items()}
+        """Groups that were added after ``state`` was taken begin with the weights that they have now."""
         self._before = None
+        saved = {k: v.to(self._device).clone() for k, v in state.items()}
+        missing = sum(self.n_sampled) - len(saved["start"])
+        if missing == 0 and len(saved["drift"]) == self.n_groups:
+            self._state = saved
+            return
+        weights, old = self._weights(), len(saved["start"])
+        fresh = {k: torch.zeros(missing, device=self._device) for k in saved} | {"start": weights[old:]}
+        fresh["drift"] = torch.zeros(self.n_groups - len(saved["drift"]), device=self._device)
+        saved["steps"] = saved["steps"].expand(old)  # from here on each coordinate has a count of its own
+        self._state = {k: torch.cat([saved[k], fresh[k]]) for k in saved}
 
 
 def _entries(t: Tensor, index: Tensor) -> Tensor:

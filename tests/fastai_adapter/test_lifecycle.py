@@ -13,6 +13,7 @@ import pytest
 import torch
 from fastai.callback import core, schedule  # noqa: F401  (patches lr_find into Learner)
 from fastai.callback.core import Callback, FetchPredsCallback
+from fastai.callback.fp16 import NonNativeMixedPrecision
 from fastai.callback.tracker import TerminateOnNaNCallback
 from fastai.callback.training import ShortEpochCallback
 from fastai.learner import load_learner
@@ -136,6 +137,21 @@ def test_cancelled_batches_make_no_reading(event: str) -> None:
     learn, cb = learner(), AdaptLR()
     learn.fit(1, 3e-3, cbs=[cb, Raise(event, cancel.CancelBatchException(), after=3)])
     assert len(cb.trace.readings) == BATCHES - 1
+
+
+def test_mixed_precision_that_steps_copies_is_refused_by_name() -> None:
+    """It needs a GPU to begin; what AdaptLR meets then is an optimizer without the model's weights."""
+
+    class WithoutGpu(NonNativeMixedPrecision):
+        order = NonNativeMixedPrecision.order
+
+        def before_fit(self) -> None:
+            pass
+
+    learn, cb = learner(), AdaptLR()
+    with pytest.raises(TypeError, match=r"NonNativeMixedPrecision has the optimizer step copies.*learn\.to_fp16"):
+        learn.fit(1, 3e-3, cbs=[WithoutGpu(), cb])
+    assert is_clean(learn)
 
 
 def test_a_short_epoch_and_a_skipped_one() -> None:

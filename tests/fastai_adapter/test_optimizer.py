@@ -117,13 +117,15 @@ def test_the_scale_is_in_force_within_the_step_alone(kind: str) -> None:
     assert "step" not in vars(opt)
 
 
-def test_after_is_called_when_the_step_fails() -> None:
+def test_a_step_that_fails_is_no_step() -> None:
     opt, calls = fo.Adam(two_groups(), lr=0.1), []
     opt.cbs.append(lambda p, **kwargs: 1 / 0)
-    end = FastaiOptimizer(opt).watch_steps(lambda: calls.append("before"), lambda: calls.append("after"))
+    end = FastaiOptimizer(opt).watch_steps(
+        lambda: calls.append("before"), lambda: calls.append("after"), lambda: calls.append("failed")
+    )
     with pytest.raises(ZeroDivisionError):
         train(opt, 1)
-    assert calls == ["before", "after"]
+    assert calls == ["before", "failed"]
     end()
     end()  # twice is once
     assert "step" not in vars(opt)
