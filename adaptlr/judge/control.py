@@ -38,7 +38,7 @@ class Settings:
     anneal_frac: float = 0.25  # share of the run at its end in which a learning rate of ours comes down, if the schedule's does not
     # and the number of steps is known, [0, 1)
     retreat: float = 3.0  # each further failure divides ceiling and learning rate by this, [1.5, 100]
-    raise_frac: float = 0.75  # share of the ceiling that a net which was too cold is raised to, (0, 1]
+    raise_frac: float = 1.0  # share of the ceiling that a net which was too cold is raised to, (0, 1]
     search_times: float = 3.0  # ceilings that a net which walks straight on may be raised to, [1, 100]
     raise_again: float = 3.0  # factor of a further raise, (1, 100]
     early_steps: int = 200  # a run that broke slowly before this step starts over: snapshots may hold the damage already, [0, 1e9]

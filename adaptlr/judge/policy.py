@@ -28,6 +28,7 @@ from adaptlr.judge.words import group_name, number, place, times
 from adaptlr.records import Action, Decision, Finding, GroupReading, Kind, Provenance, Reading
 
 _ACQUITTAL_STEPS = 3
+_LATE = 0.4  # share of a run of known length from which no more of it is given up than must be
 _LEAST_PROGRESS = 0.25  # no pace is set for less
 
 
@@ -115,8 +116,10 @@ def _roll_back(
     certified = [r for r in refuges if r.certified]
     first_time = control.rollbacks == 0 or ruined_by_data
     slow = finding.kind is Kind.COLLAPSE or "stalled" in finding.evidence or "best" in finding.evidence
+    total = history.outlook.total_steps
+    late = total is not None and reading.step >= _LATE * total
     early = slow and reading.step < settings.early_steps and not _had_learned(finding)
-    refuge = certified[-1] if certified and first_time and not early else refuges[0]
+    refuge = certified[-1] if certified and (late or (first_time and not early)) else refuges[0]
     if ruined_by_data:
         new = dataclasses.replace(control, rollbacks=control.rollbacks + 1, last_poison=reading.step, acted=True)
         done = f"nothing led up to it, so a bad batch is to blame: back to step {refuge.step}, learning rates as they were"

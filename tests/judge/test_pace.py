@@ -121,14 +121,14 @@ class TestRaise:
         short, long = self.raised(Outlook(total_steps=120)), self.raised(Outlook(total_steps=10_000))
         assert short.ceiling is not None
         assert long.ceiling is not None
-        assert short.scale * 1e-5 == pytest.approx(0.75 * short.ceiling)
+        assert short.scale * 1e-5 == pytest.approx(short.ceiling)
         assert short.ceiling / long.ceiling == pytest.approx(math.sqrt(9979 / 99), rel=1e-6)
 
     def test_a_ramp_is_raised_by_as_much_as_its_peak_needs(self) -> None:
         outlook = Outlook(total_steps=120, peak_lrs=(1e-5,))
         ramp = self.raised(outlook, lr=1e-6)
         assert ramp.ceiling is not None
-        assert ramp.scale * 1e-5 == pytest.approx(0.75 * ramp.ceiling / 10)
+        assert ramp.scale * 1e-5 == pytest.approx(ramp.ceiling / 10)
 
     def test_further_where_noise_takes_back_most_of_a_step(self) -> None:
         straight, bent = (self.raised(Outlook(total_steps=120), straight=s) for s in (0.9, 0.35))

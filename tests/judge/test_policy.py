@@ -67,6 +67,16 @@ class TestRollBack:
         assert decision is not None
         assert decision.restored_step == 64
 
+    def test_late_in_a_run_of_known_length_no_more_is_given_up_than_must_be(self) -> None:
+        """Even what broke slowly, or again: from the start there would be too few steps left."""
+        before = Control(groups=(ONE,), rollbacks=1, acted=True)
+        lost = finding(Kind.COLLAPSE, 0, step=100)
+        restored = [
+            decide(Settings(), before, (lost,), reading(100, 9.0), History(outlook=Outlook(total_steps=total)), (START, LATER))[1]
+            for total in (160, 1000)
+        ]
+        assert [d and d.restored_step for d in restored] == [64, 0]
+
     def test_what_was_learned_is_not_thrown_away_early_in_the_run_either(self) -> None:
         lost = finding(Kind.TOO_HOT, 0, step=120, loss=2.0, best=0.5, start=2.3)
         little = finding(Kind.TOO_HOT, 0, step=120, loss=2.2, best=1.8, start=2.3)

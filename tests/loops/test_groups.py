@@ -204,11 +204,10 @@ def _distance(n: int) -> Any:
 
 def test_what_the_policy_remembers_is_widened() -> None:
     one = GroupControl(scale=0.1)
-    control = Control(groups=(one,), suspicion=Suspicion(level=1.0, loss=2.0, groups=(one,)), peak_lrs=(0.5,))
+    control = Control(groups=(one,), suspicion=Suspicion(level=1.0, loss=2.0, groups=(one,)))
     wide = widened(control, [0.3, 0.2])
     assert wide.groups == (one, GroupControl())
     assert wide.suspicion is not None
     assert wide.suspicion.groups == (one, GroupControl())
-    assert wide.peak_lrs == (0.5, 0.2)
-    bare = dataclasses.replace(control, suspicion=None, peak_lrs=None)
+    bare = dataclasses.replace(control, suspicion=None)
     assert widened(bare, [0.3, 0.2]) == dataclasses.replace(bare, groups=(one, GroupControl()))
