@@ -22,6 +22,8 @@ def _moves(group: GroupReading) -> bool:
 def starved_now(reading: Reading, limits: Thresholds) -> tuple[int, ...]:
     """Groups that hardly move in this step while another does, at a lower learning rate, from random weights."""
     moving = [g for g in reading.groups if _moves(g)]
+    if len(moving) < 2:
+        return ()
     out = []
     for g in moving:
         others = [o for o in moving if o.index != g.index and o.effective_lr > g.effective_lr]
@@ -38,6 +40,8 @@ def starved_now(reading: Reading, limits: Thresholds) -> tuple[int, ...]:
 def count_starved(history: History, reading: Reading, limits: Thresholds) -> History:
     """The history with each group's count of starved steps in a row brought up to date."""
     now = starved_now(reading, limits)
+    if not now and not any([past.starved_steps for past in history.groups]):
+        return history
     groups = tuple(
         dataclasses.replace(past, starved_steps=past.starved_steps + 1 if i in now else 0) for i, past in enumerate(history.groups)
     )
@@ -90,7 +94,7 @@ def too_cold(history: History, reading: Reading, limits: Thresholds) -> Finding 
     moving = [(g, p) for g, p in zip(reading.groups, history.groups, strict=True) if _moves(g)]
     if not moving or min(p.age for _, p in moving) < limits.cold_steps // 2:
         return None
-    helped = any(g.scale != 1.0 for g, _ in moving)
+    helped = any([g.scale != 1.0 for g, _ in moving])
     if history.median(5) < (limits.found_frac if helped else limits.learned_frac) * history.start_level:
         return None
     still = max(statistics.median(p.ratios) if p.ratios else 0.0 for _, p in moving)

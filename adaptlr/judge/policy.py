@@ -32,6 +32,8 @@ _ACQUITTAL_STEPS = 3
 
 def news(settings: Settings, control: Control, findings: tuple[Finding, ...]) -> tuple[Control, tuple[Finding, ...]]:
     """Those findings that have not been said within ``quiet_steps``: once an event, never a flood."""
+    if not findings:
+        return control, ()
     said = dict(control.last_said)
     new = tuple(f for f in findings if f.step - said.get(f.kind, -(10**9)) > settings.quiet_steps)
     said.update({f.kind: f.step for f in findings})

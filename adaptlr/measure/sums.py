@@ -1,7 +1,7 @@
 """What one optimizer step did, as sums over a group's sampled coordinates: one row of :data:`COLUMNS` a group.
 
-Two ways to the same numbers. :func:`on_device` is the definition: plain torch, on any device, waits for nothing. :class:`OnHost` does
-it in numpy in one buffer, which on a CPU costs a fraction, since there a tensor operation on 2,048 numbers is nearly all overhead.
+Two ways to the same numbers. :func:`on_device` is the definition: plain torch, on any device, waits for nothing. :class:`OnHost`
+does it in numpy in one buffer: on a CPU a tensor operation on 2,048 numbers is nearly all overhead.
 :func:`make` chooses, once, by the device.
 """
 
