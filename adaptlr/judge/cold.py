@@ -21,6 +21,8 @@ _LATE = 0.6  # share of a run of known length after which no net is called cold:
 def starved_now(history: History, reading: Reading, limits: Thresholds) -> tuple[int, ...]:
     """Groups that hardly move in this step while another does, at a lower learning rate, from random weights."""
     moving = [g for g in reading.groups if moves(g)]
+    if len(moving) < 2:
+        return ()
     out = []
     for g in moving:
         others = [o for o in moving if o.index != g.index and o.effective_lr > g.effective_lr]
@@ -46,6 +48,8 @@ def _gets_nowhere(history: History, reading: Reading, index: int, limits: Thresh
 def count_starved(history: History, reading: Reading, limits: Thresholds) -> History:
     """The history with each group's count of starved steps in a row brought up to date."""
     now = starved_now(history, reading, limits)
+    if not now and not any(past.starved_steps for past in history.groups):
+        return history
     groups = tuple(
         dataclasses.replace(past, starved_steps=past.starved_steps + 1 if i in now else 0) for i, past in enumerate(history.groups)
     )

@@ -183,5 +183,16 @@ def measured(control: Control, reading: Reading) -> Control:
             continue
         first = group.first_per_lr if group.first_per_lr is not None else ratio / lr
         first_lr = group.first_lr if group.first_lr is not None else now.lr
-        out.append(dataclasses.replace(group, per_lr=ratio / lr, first_per_lr=first, first_lr=first_lr, follows=False))
+        out.append(
+            GroupControl(  # written out: dataclasses.replace takes several times as long, and this is done at every step
+                scale=group.scale,
+                ceiling=group.ceiling,
+                max_lr=group.max_lr,
+                per_lr=ratio / lr,
+                first_per_lr=first,
+                first_lr=first_lr,
+                warmup=group.warmup,
+                tail=group.tail,
+            )
+        )
     return dataclasses.replace(control, groups=tuple(out))

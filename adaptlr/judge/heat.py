@@ -20,7 +20,7 @@ Rule = Callable[[History, Reading, Thresholds], Finding | None]
 
 def non_finite(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
     """A loss, a sampled weight or a sampled gradient is NaN or infinite. Nothing trains on from there."""
-    groups = tuple(g.index for g in reading.groups if g.nonfinite)
+    groups = tuple([g.index for g in reading.groups if g.nonfinite])
     if math.isfinite(reading.loss) and not groups:
         return None
     what = f"the loss is {reading.loss}" if not math.isfinite(reading.loss) else "weights or gradients are not finite"
@@ -36,8 +36,10 @@ def ruinous_step(history: History, reading: Reading, limits: Thresholds) -> Find
     too, and is healthy: its loss falls. RMSprop's first step is ten times its later ones: a net may shake that off.
     """
     hot = _hot_groups(history, limits.ruin_ratio)
+    if not hot:
+        return None
     level = _level(history)
-    if not hot or not reading.loss > level + max(0.1 * abs(level), history.noise) or _may_recover(history, reading, limits):
+    if not reading.loss > level + max(0.1 * abs(level), history.noise) or _may_recover(history, reading, limits):
         return None
     return _too_hot(history, reading, hot, level)
 
@@ -48,8 +50,10 @@ def runaway(history: History, reading: Reading, limits: Thresholds) -> Finding |
     Adam's first steps are its largest: they shake a healthy net too, whose ratio falls at once and whose loss comes back.
     """
     hot = tuple(i for i in _hot_groups(history, limits.hot_ratio) if _lasts(history.groups[i]))
+    if not hot:
+        return None
     level = _level(history)
-    if not hot or not math.isfinite(level):
+    if not math.isfinite(level):
         return None
     bar = level + max(limits.rise_frac * abs(level), limits.rise_sigmas * history.noise)
     over = [x for x in history.losses[-3:] if not x <= bar]
@@ -64,8 +68,10 @@ def divergence(history: History, reading: Reading, limits: Thresholds) -> Findin
     if len(history.losses) < 3 or history.age < 3:
         return None
     start = history.start_level
-    bar = start + max((limits.diverged_factor - 1) * abs(start), limits.rise_sigmas * history.noise)
-    last = history.losses[-3:]
+    last, least = history.losses[-3:], start + (limits.diverged_factor - 1) * abs(start)
+    if not min(last) > least:  # nearly always; the noise takes longer to know
+        return None
+    bar = max(least, start + limits.rise_sigmas * history.noise)
     if not all(x > bar for x in last):
         return None
     text = f"the loss has been above {number(min(last))} for 3 steps; the run began at {number(start)}"
@@ -74,10 +80,12 @@ def divergence(history: History, reading: Reading, limits: Thresholds) -> Findin
 
 def regress(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
     """The run has lost most of what it had learned, or half of it for long, at updates that are not small: a ramp's top."""
+    hot = _hot_groups(history, limits.hot_ratio / 10)
+    if history.age < 8 or not hot:
+        return None
     start, best, now = history.start_level, history.best, history.median(5)
     learned = start - best
-    hot = _hot_groups(history, limits.hot_ratio / 10)
-    if history.age < 8 or not hot or not learned > max(0.1 * abs(start), limits.rise_sigmas * history.noise):
+    if not learned > max(0.1 * abs(start), limits.rise_sigmas * history.noise):
         return None
     margin = limits.rise_sigmas * history.noise
     most = now > best + max(0.5 * (1 + limits.regress_frac) * learned, margin)
@@ -93,9 +101,10 @@ def collapse(history: History, reading: Reading, limits: Thresholds) -> Finding 
 
     Source: the seed notebook's lr=1 pictures; dead ReLUs (Lu et al. 2019). A stage is silent against its own first readings.
     """
+    if history.age < 8:
+        return None
     now, start = history.median(5), history.start_level
-    flat = math.isfinite(_plateau(history)) and now >= limits.flat_frac * start
-    if history.age < 8 or not (now >= limits.stuck_frac * start or flat):
+    if not (now >= limits.stuck_frac * start or (now >= limits.flat_frac * start and math.isfinite(_plateau(history)))):
         return None
     silent = [
         s.name
@@ -124,12 +133,14 @@ def stall(history: History, reading: Reading, limits: Thresholds) -> Finding | N
     Source: measured on the VGG-like net and the ViT under SGD with one-cycle. Small updates are never accused.
     """
     n = limits.stall_steps // 2
+    if len(history.losses) < 2 * n:
+        return None
     since_best = history.age - history.best_age
     dying = since_best >= limits.stall_steps and any(stage.died_frac >= limits.died_frac for _, stage in history.stages)
     bouncing = (
         history.noise >= limits.bounce_frac * history.median(n) >= limits.bounce_frac * limits.stall_frac * history.start_level
     )
-    if len(history.losses) < 2 * n or not (dying or bouncing):
+    if not (dying or bouncing):
         return None
     if math.isinf(_plateau(history, limits.stall_steps)) and history.median(n) < statistics.median(history.losses[-2 * n : -n]):
         return None
@@ -178,7 +189,7 @@ def _walks(group: GroupPast) -> bool:
 
 
 def _hot_groups(history: History, bar: float) -> tuple[int, ...]:
-    return tuple(i for i, g in enumerate(history.groups) if g.recent_ratio >= bar)
+    return tuple([i for i, g in enumerate(history.groups) if g.recent_ratio >= bar])
 
 
 def _lasts(group: GroupPast) -> bool:

@@ -7,6 +7,7 @@ import itertools
 import math
 import statistics
 from dataclasses import dataclass
+from functools import lru_cache
 
 from adaptlr.judge.outlook import Outlook
 from adaptlr.records import GroupReading, Reading
@@ -17,6 +18,20 @@ _STRAIGHT, _STRAIGHT_STEPS = 0.7, (10, 16)  # distance over path of a net that w
 _TAME = 0.03  # mean update ratio above which bends are the learning rate's doing
 _START = 5  # losses that make the level at the start
 _STAGE_BASELINE = 4  # readings of a stage that make its own baseline
+
+
+@lru_cache(maxsize=16)  # several rules ask the same of one reading
+def _noise(losses: tuple[float, ...]) -> float:
+    finite = [x for x in losses if math.isfinite(x)]
+    if len(finite) < 6:
+        return 0.1 * abs(finite[0]) if finite else 0.0
+    jumps = [abs(b - a) for a, b in itertools.pairwise(finite)]
+    return 1.4826 * statistics.median(jumps) / math.sqrt(2)
+
+
+@lru_cache(maxsize=16)
+def _median(losses: tuple[float, ...]) -> float:
+    return float(statistics.median([math.inf if math.isnan(x) else x for x in losses])) if losses else math.nan
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +73,7 @@ class GroupPast:
     def recent_ratio(self) -> float:
         """Largest update ratio of the steps that a loss can already have felt, i.e. all but the newest."""
         past = self.ratios[:-1]
-        return max((math.inf if math.isnan(r) else r for r in past), default=0.0)
+        return max([math.inf if math.isnan(r) else r for r in past], default=0.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,22 +113,17 @@ class History:
         """The loss of the untrained net: the median of the first few, or the very first if the next are ruined or learned."""
         if not self.start:
             return math.nan
-        first, middle = self.start[0], statistics.median(self.start)
+        first, middle = self.start[0], _median(self.start)
         return middle if first < middle < 1.5 * first else first
 
     @property
     def noise(self) -> float:
         """Robust standard deviation of the loss from step to step; a tenth of the loss while there are too few to tell."""
-        finite = [x for x in self.losses[:-1] if math.isfinite(x)]
-        if len(finite) < 6:
-            return 0.1 * abs(finite[0]) if finite else 0.0
-        jumps = [abs(b - a) for a, b in itertools.pairwise(finite)]
-        return 1.4826 * statistics.median(jumps) / math.sqrt(2)
+        return _noise(self.losses[:-1])
 
     def median(self, n: int) -> float:
         """Median of the last ``n`` losses; a NaN counts as infinite."""
-        last = [math.inf if math.isnan(x) else x for x in self.losses[-n:]]
-        return statistics.median(last) if last else math.nan
+        return _median(self.losses[-n:])
 
     def _schedule(self, group: GroupReading) -> tuple[bool, float]:
         """Whether a group's scheduled learning rate rests, and the largest so far."""
@@ -173,7 +183,24 @@ def advance(history: History, reading: Reading) -> History:
     """The history after one more reading. Groups are matched by position; new groups begin empty."""
     losses = (*history.losses, reading.loss)[-_LOSSES:]
     pasts = history.groups + tuple(GroupPast() for _ in range(len(reading.groups) - len(history.groups)))
-    stages = dict(history.stages)
+    stages = _advance_stages(history.stages, reading) if reading.stages else history.stages
+    best, best_age, age = history.best, history.best_age, history.age + 1
+    if len(losses) >= 3 and (now := _median(losses[-3:])) < best:
+        best, best_age = now, age
+    return History(  # written out: dataclasses.replace takes several times as long, and this is done at every step
+        start=history.start if len(history.start) >= _START else (*history.start, reading.loss),
+        losses=losses,
+        best=best,
+        best_age=best_age,
+        age=age,
+        groups=tuple([_advance_group(p, g) for p, g in zip(pasts, reading.groups, strict=False)]),
+        stages=stages,
+        outlook=history.outlook,
+    )
+
+
+def _advance_stages(pasts: tuple[tuple[str, StagePast], ...], reading: Reading) -> tuple[tuple[str, StagePast], ...]:
+    stages = dict(pasts)
     for s in reading.stages:
         past = stages.get(s.path, StagePast())
         young = len(past.baseline) < _STAGE_BASELINE
@@ -184,14 +211,4 @@ def advance(history: History, reading: Reading) -> History:
             quiet=s.quiet_frac,
             dormant=dormant,
         )
-    new = dataclasses.replace(
-        history,
-        start=history.start if len(history.start) >= _START else (*history.start, reading.loss),
-        losses=losses,
-        age=history.age + 1,
-        groups=tuple(_advance_group(p, g) for p, g in zip(pasts, reading.groups, strict=False)),
-        stages=tuple(stages.items()),
-    )
-    if len(losses) >= 3 and new.median(3) < history.best:
-        return dataclasses.replace(new, best=new.median(3), best_age=new.age)
-    return new
+    return tuple(stages.items())

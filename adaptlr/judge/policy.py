@@ -34,6 +34,8 @@ _LEAST_PROGRESS = 0.25  # no pace is set for less
 
 def news(settings: Settings, control: Control, findings: tuple[Finding, ...]) -> tuple[Control, tuple[Finding, ...]]:
     """Those findings that have not been said within ``quiet_steps``: once an event, never a flood."""
+    if not findings:
+        return control, ()
     said = dict(control.last_said)
     new = tuple(f for f in findings if f.step - said.get(f.kind, -(10**9)) > settings.quiet_steps)
     said.update({f.kind: f.step for f in findings})

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from adaptlr.measure.host_counts import Bars, count_on_host
 from adaptlr.records import StageReading
 
 QUIET_OF_RMS = 1e-2  # |a| at or below this share of the RMS is quiet
@@ -23,6 +24,15 @@ DORMANT_OF_MEAN = 0.025  # a unit whose mean |a| is at or below this share of th
 FASTAI_NEAR_ZERO = 0.05  # fastai v2, ActivationStats: a <= 0.05
 HISTC_MAX, HISTC_BIN = 10.0, 0.25  # histc(40, 0, 10) of fastai v1 and miniai
 MIN_PER_UNIT = 8  # with fewer activations of a unit, silence says nothing about it
+
+_BARS = Bars(
+    quiet_of_rms=QUIET_OF_RMS,
+    dormant_of_mean=DORMANT_OF_MEAN,
+    fastai_near_zero=FASTAI_NEAR_ZERO,
+    histc_max=HISTC_MAX,
+    histc_bin=HISTC_BIN,
+    min_per_unit=MIN_PER_UNIT,
+)
 
 COUNTERS = (
     *("n", "nonfinite", "sum", "sumsq", "quiet", "seed_low", "seed_in_range", "fastai_low", "miniai_low", "miniai_in_range"),
@@ -124,10 +134,22 @@ def count(values: Tensor, *, hist_bins: int = 40, hist_max: float = 10.0) -> Ten
     >>> [c[COUNTERS.index(k)].item() for k in ("n", "nonfinite", "sum", "negative", "over_range")]
     [4.0, 1.0, 19.0, 1.0, 1.0]
     """
-    wide = torch.float32 if values.device.type == "mps" else torch.float64  # MPS has no float64
     if values.numel() == 0:
-        return torch.zeros(len(COUNTERS) + hist_bins, dtype=wide, device=values.device)
+        return torch.zeros(len(COUNTERS) + hist_bins, dtype=_wide(values), device=values.device)
     values = values.view(1, -1) if values.ndim == 1 else values
+    if values.device.type == "cpu":
+        return torch.from_numpy(count_on_host(values.numpy(), _BARS, hist_bins=hist_bins, hist_max=hist_max))
+    return count_on_device(values, hist_bins=hist_bins, hist_max=hist_max)
+
+
+def _wide(values: Tensor) -> torch.dtype:
+    return torch.float32 if values.device.type == "mps" else torch.float64  # MPS has no float64
+
+
+@torch.no_grad()
+def count_on_device(values: Tensor, *, hist_bins: int, hist_max: float) -> Tensor:
+    """:func:`count` in plain torch, on any device: what the numbers mean. ``values`` [units, places] are not empty."""
+    wide = _wide(values)
     size = values.abs()
     finite = values.isfinite()
     safe = values.where(finite, 0).to(wide)  # a NaN must not poison the sums

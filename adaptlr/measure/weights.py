@@ -19,11 +19,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from adaptlr.measure import shards
-
-_DECAY = 0.995  # of the running sums behind the distance estimate: forgets the start after some 200 steps
-_BETA1, _BETA2 = 0.9, 0.99  # of the normalised direction that the step is compared with
-_TINY = 1e-30
+from adaptlr.measure import shards, sums
+from adaptlr.measure.sums import COLUMNS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,9 +35,6 @@ class GroupNumbers:
     distance_index: float | None = None
     nonfinite: bool
     frozen: bool
-
-
-_COLUMNS = ("active", "w2", "update2", "travel2", "g2", "g_last2", "g_dot", "nonfinite", "drift", "s1", "a2", "with_grad")
 
 
 class WeightProbe:
@@ -73,21 +67,15 @@ class WeightProbe:
                 index = shards.own(p, index, first_rank=first_rank)
                 self._picks.append((p, index))
                 sampled[g] += len(index)
-        self.n_groups, self.n_columns = len(groups), len(_COLUMNS)
+        self.n_groups, self.n_columns = len(groups), len(COLUMNS)
         self.n_sampled = tuple(sampled)
         self._device = self._picks[0][0].device if self._picks else torch.device("cpu")
-        zeros = torch.zeros(sum(sampled), device=self._device)
-        self._state = {
-            "start": self._weights(),
-            "seen": zeros.clone(),  # 1 where a gradient has ever arrived
-            "g_last": zeros.clone(),
-            "s": zeros.clone(),  # decayed sum of gradients
-            "m": zeros.clone(),
-            "v": zeros.clone(),
-            "drift": torch.zeros(self.n_groups, device=self._device),  # decayed sum of <g, start - w>
-            "steps": torch.zeros((), device=self._device),
-        }
-        self._before: Tensor | None = None
+        slots = [torch.zeros(sum(sampled), device=self._device) for _ in range(3)]
+        self._w0, self._w1, self._g = (list(slot.split([len(i) for _, i in self._picks])) for slot in slots)
+        self._taken = tuple(slots)
+        self._state = sums.fresh(sum(sampled), self.n_groups, self._weights(self._w0, slots[0]).clone())
+        self._sums = sums.make(self._state, self.n_sampled)
+        self._begun = False
 
     def extended(self, groups: Sequence[Sequence[nn.Parameter]], *, coordinates: int, seed: int) -> WeightProbe:
         """A probe of these groups, the first of which are this one's: it goes on with them, and begins with the others."""
@@ -95,67 +83,41 @@ class WeightProbe:
         more.load_state_dict(self._state)
         return more
 
-    @torch.no_grad()
-    def _weights(self) -> Tensor:
-        return self._gather([p for p, _ in self._picks])
+    def _weights(self, parts: list[Tensor], whole: Tensor) -> Tensor:
+        """The sampled weights as they are, in ``whole``, which ``parts`` are the parts of."""
+        for (p, index), part in zip(self._picks, parts, strict=True):
+            _take(p.detach(), index, part)
+        return whole
 
-    def _gather(self, tensors: Sequence[Tensor | None]) -> Tensor:
-        parts = [
-            torch.zeros(len(index), device=self._device) if t is None else _entries(t, index).to(self._device, torch.float32)
-            for t, (_, index) in zip(tensors, self._picks, strict=True)
-        ]
-        return torch.cat(parts) if parts else torch.zeros(0, device=self._device)
+    def _grads(self) -> Tensor:
+        for (p, index), part in zip(self._picks, self._g, strict=True):
+            if p.grad is None:
+                part.zero_()
+            else:
+                _take(p.grad.detach(), index, part)
+        return self._taken[2]
 
     @torch.no_grad()
     def before(self) -> None:
         """Take the sampled weights as they are before the step."""
-        self._before = self._weights()
+        self._weights(self._w0, self._taken[0])
+        self._begun = True
 
     @torch.no_grad()
     def after(self) -> Tensor:
         """What the step did: a device tensor ``[groups, columns]`` for :func:`group_numbers`. Needs :meth:`before`."""
-        if self._before is None:
+        if not self._begun:
             raise RuntimeError("WeightProbe.after was called without before: call before ahead of the optimizer's step")
-        st, w0, w1 = self._state, self._before, self._weights()
-        self._before = None
-        g = self._gather([p.grad for p, _ in self._picks])
-        bad = ~(torch.isfinite(w1) & torch.isfinite(g))
-        g, w1_ok = g.nan_to_num(0.0, 0.0, 0.0), torch.where(torch.isfinite(w1), w1, w0)
-        st["seen"] = torch.maximum(st["seen"], (g != 0).float())
-        seen = st["seen"]
-        st["steps"] = st["steps"] + 1
-        st["m"] = _BETA1 * st["m"] + (1 - _BETA1) * g
-        st["v"] = _BETA2 * st["v"] + (1 - _BETA2) * g * g
-        direction = (st["m"] / (1 - _BETA1 ** st["steps"])) / ((st["v"] / (1 - _BETA2 ** st["steps"])).sqrt() + _TINY)
-        st["s"] = _DECAY * st["s"] + g
-        columns = torch.stack(
-            [
-                seen,
-                seen * w0 * w0,
-                seen * (w1_ok - w0) ** 2,
-                seen * (w1_ok - st["start"]) ** 2,
-                g * g,
-                st["g_last"] * st["g_last"],
-                g * st["g_last"],
-                bad.float(),
-                g * (st["start"] - w0).nan_to_num(0.0, 0.0, 0.0),
-                st["s"].abs(),
-                seen * direction * direction,
-                (g != 0).float(),
-            ],
-            dim=1,
-        )
-        st["g_last"] = g
-        # Group by group: in a matrix product, 0 x inf would carry one group's overflow into all others.
-        out = torch.stack([part.sum(0) for part in columns.split(self.n_sampled)]) if self.n_groups else columns[:0]
-        st["drift"] = _DECAY * st["drift"] + out[:, _COLUMNS.index("drift")]
-        out[:, _COLUMNS.index("drift")] = st["drift"]
-        return out
+        self._begun = False
+        return self._sums(self._taken[0], self._weights(self._w1, self._taken[1]), self._grads())
 
+    @torch.no_grad()
     def restart(self) -> None:
         """Begin the distance estimate and the travel anew, from the weights as they are: the learning rate has changed."""
-        fresh = {k: torch.zeros_like(v) for k, v in self._state.items() if k not in ("start", "seen", "g_last")}
-        self._state = {**self._state, **fresh, "start": self._weights()}
+        for name, value in self._state.items():
+            if name not in ("start", "seen", "g_last"):
+                value.zero_()
+        self._state["start"].copy_(self._weights(self._w1, self._taken[1]))
 
     def state_dict(self) -> dict[str, Tensor]:
         """The running sums, to be put back by :meth:`load_state_dict`."""
@@ -163,17 +125,32 @@ class WeightProbe:
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Groups that were added after ``state`` was taken begin with the weights that they have now."""
-        self._before = None
-        saved = {k: v.to(self._device).clone() for k, v in state.items()}
-        missing = sum(self.n_sampled) - len(saved["start"])
-        if missing == 0 and len(saved["drift"]) == self.n_groups:
-            self._state = saved
-            return
-        weights, old = self._weights(), len(saved["start"])
-        fresh = {k: torch.zeros(missing, device=self._device) for k in saved} | {"start": weights[old:]}
+        self._begun = False
+        saved = {k: v.to(self._device) for k, v in state.items()}
+        if len(saved["start"]) != sum(self.n_sampled) or len(saved["drift"]) != self.n_groups:
+            saved = self._padded(saved)
+        if all(v.shape == saved[k].shape for k, v in self._state.items()):
+            for name, value in self._state.items():
+                value.copy_(saved[name])
+        else:
+            self._state = {k: v.clone() for k, v in saved.items()}
+            self._sums = sums.make(self._state, self.n_sampled)
+
+    def _padded(self, saved: dict[str, Tensor]) -> dict[str, Tensor]:
+        weights, old = self._weights(self._w1, self._taken[1]), len(saved["start"])
+        fresh = {k: torch.zeros(len(weights) - old, device=self._device) for k in saved} | {"start": weights[old:]}
         fresh["drift"] = torch.zeros(self.n_groups - len(saved["drift"]), device=self._device)
         saved["steps"] = saved["steps"].expand(old)  # from here on each coordinate has a count of its own
-        self._state = {k: torch.cat([saved[k], fresh[k]]) for k in saved}
+        return {k: torch.cat([saved[k], fresh[k]]) for k in saved}
+
+
+def _take(t: Tensor, index: Tensor, out: Tensor) -> None:
+    """The entries of ``t`` at these places of its flattened self, or of this rank's part of it, into ``out``."""
+    t = shards.local(t)
+    if t.layout is torch.strided and t.dtype is torch.float32 and t.device == out.device:
+        torch.take(t, index, out=out)
+    else:
+        out.copy_(_entries(t, index))
 
 
 def _entries(t: Tensor, index: Tensor) -> Tensor:
@@ -215,7 +192,7 @@ def group_numbers(rows: Tensor, distance: DistanceEstimate) -> tuple[GroupNumber
     """Read the host copy of :meth:`WeightProbe.after`'s answer, ``[groups, columns]``, and bring ``distance`` up to date."""
     out = []
     for g, row in enumerate(rows.tolist()):
-        at = dict(zip(_COLUMNS, row, strict=True))
+        at = dict(zip(COLUMNS, row, strict=True))
         active = at["active"]
         d = distance.update(g, at["drift"], at["s1"])
         if active == 0:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaptlr.judge.control import Control, GroupControl, Settings, annealed
+from adaptlr.judge.control import Control, GroupControl, Settings, annealed, measured
 from adaptlr.judge.detect import observe
 from adaptlr.judge.history import History
 from adaptlr.judge.outlook import Outlook
@@ -159,6 +159,16 @@ class TestAnneal:
 
     def test_it_is_part_of_the_scale(self) -> None:
         assert Control(groups=(GroupControl(scale=0.1, tail=0.5),)).scales == pytest.approx((0.05,))
+
+
+def test_a_step_forgets_nothing_that_is_known_of_the_run() -> None:
+    """Both are written out field by field, for speed: what is not named there would fall back to its default."""
+    history = History(outlook=KNOWN)
+    history, _ = observe(history, reading(0, 2.3, group()), Thresholds())
+    assert history.outlook == KNOWN
+    held = GroupControl(scale=0.1, ceiling=0.02, max_lr=0.3, per_lr=5.0, first_per_lr=4.0, first_lr=1e-3, warmup=2.0, tail=0.5)
+    after = measured(Control(groups=(held,)), reading(1, 2.3, group(ratio=0.01, lr=1e-3, scale=1.0))).groups[0]
+    assert after == dataclasses.replace(held, per_lr=pytest.approx(10.0))
 
 
 class TestOutlook:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from adaptlr.measure.stats import COUNTERS, ActivationSample, count, stage_reading, standard_error
+from adaptlr.measure.stats import COUNTERS, ActivationSample, count, count_on_device, stage_reading, standard_error
 
 ADDITIVE = [COUNTERS.index(k) for k in COUNTERS if k not in ("quiet", "dormant", "units")]
 WHOLE = ActivationSample(size=1 << 20, per_unit=1)
@@ -193,3 +193,20 @@ def test_errors_quote_the_value():
         standard_error(1.5, 10)
     with pytest.raises(ValueError, match="'conv1': no activation was counted"):
         stage_reading(count(torch.empty(0, 0)), name="conv1", path="p", group=None)
+
+
+wide = hnp.arrays(
+    st.sampled_from([np.float32, np.float64]),
+    st.tuples(st.integers(1, 6), st.integers(1, 40)),
+    elements=st.floats(-50, 50, width=32) | st.sampled_from([math.nan, math.inf, -math.inf, 0, -0.0, 0.5, 0.25, 10, -10, 1e30]),
+)
+
+
+@settings(deadline=None)
+@given(wide, st.integers(1, 50), st.sampled_from([0.5, 3.0, 10.0, 20.0]))
+def test_counts_on_the_host_are_those_on_a_device(values, bins, top):
+    values = torch.from_numpy(values)
+    host, device = count(values, hist_bins=bins, hist_max=top), count_on_device(values, hist_bins=bins, hist_max=top)
+    kept = [i for i, name in enumerate(COUNTERS) if name not in ("sum", "sumsq")] + list(range(len(COUNTERS), len(device)))
+    assert torch.equal(host[kept], device[kept])
+    torch.testing.assert_close(host, device, rtol=1e-12, atol=1e-9)
