@@ -126,6 +126,8 @@ def _walks(
     *,
     helped: bool,
 ) -> Finding | None:
+    if helped and history.falling(limits.search_steps, limits.falling_frac):
+        return None
     if still >= limits.frozen_ratio and not _straight(moving, still, limits, helped=helped):
         return None
     walk = max((p.walk for _, p in moving if p.walk is not None), default=0.0)

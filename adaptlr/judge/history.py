@@ -125,6 +125,12 @@ class History:
         """Median of the last ``n`` losses; a NaN counts as infinite."""
         return _median(self.losses[-n:])
 
+    def falling(self, steps: int, frac: float) -> bool:
+        """The loss has come down to so small a share within so many steps."""
+        if len(self.losses) < steps + 3:
+            return False
+        return self.median(3) < frac * _median(self.losses[-steps - 3 : -steps])
+
     def _schedule(self, group: GroupReading) -> tuple[bool, float]:
         """Whether a group's scheduled learning rate rests, and the largest so far."""
         past = self.groups[group.index] if group.index < len(self.groups) else GroupPast()

@@ -47,6 +47,7 @@ class Thresholds:
     unchanged_frac: float = 0.95  # of the loss at the start: what "as good as unchanged" is, (0, 1]
     search_ratio: float = 0.02  # likewise where the learning rate is no longer the user's own, (0, 1)
     search_steps: int = 12  # steps of evidence there, [8, 10000]
+    falling_frac: float = 0.85  # and the share of the loss of as many steps ago below which it is falling: no search then, (0, 1]
     found_frac: float = 0.3  # and the share of the loss at the start below which the search is over, (0, 1]
     learned_frac: float = 0.6  # of the loss at the start: a run below it is learning, whatever its updates, (0, 1]
     cold_steps: int = 16  # steps of evidence, [8, 10000]: rho is noise before that
@@ -94,6 +95,7 @@ class Thresholds:
             "learned_frac": (0, 1),
             "search_ratio": (0, 1),
             "search_steps": (7, 10_000),
+            "falling_frac": (0, 1),
             "found_frac": (0, 1),
             "cold_steps": (7, 10_000),
             "short_way": (0, 1),

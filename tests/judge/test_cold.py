@@ -135,6 +135,16 @@ def test_the_search_goes_on_while_the_net_walks_straight(run: dict[str, float], 
     assert searching(**run) is cold
 
 
+def test_the_search_waits_while_the_loss_falls() -> None:
+    def found(per_step: float) -> bool:
+        """Within 30 steps that each leave so much of the loss."""
+        losses = [2.3 * per_step**i for i in range(30)]
+        return any(play(reading(i, x, group(ratio=5e-3, lr=1e-5, scale=100.0, rho=4.0 / (i + 1))) for i, x in enumerate(losses))[1])
+
+    assert found(1.0)
+    assert not found(0.97)
+
+
 def test_the_walk_is_the_same_under_any_schedule() -> None:
     """Equal steps, and steps that grow to the same path: the vouched distance grows with the path, not with the count of steps."""
     rising = [1e-6 * (i + 1) for i in range(30)] + [3e-5] * 10

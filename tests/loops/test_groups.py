@@ -168,7 +168,8 @@ class TestProbe:
                 p.grad = torch.randn_like(p)
                 p.data -= 0.01 * p.grad
             rows.append((old.after(), twin.after()))
-        assert all(torch.equal(x[0], y[0]) for x, y in rows)
+        for x, y in rows:  # the one that was extended is summed by torch from then on, the other in numpy
+            torch.testing.assert_close(x[0], y[0], rtol=1e-5, atol=1e-6)
         assert rows[4][0].shape[0] == 2
 
     def test_the_new_groups_numbers_are_those_of_a_probe_that_begins_with_it(self) -> None:
