@@ -233,7 +233,8 @@ def _ratio(part: float, whole: float) -> float:
 def standard_error(frac: float, n: int) -> float:
     """Standard error of a fraction estimated from n independent draws, sqrt(p (1 - p) / n).
 
-    Activations of one channel or image resemble each other, so that the true error is somewhat larger.
+    Activations of one channel resemble each other, so that the true error is larger where not all channels are read:
+    :func:`adaptlr.measure.errors.sampling_error` gives it from the sample itself.
 
     >>> standard_error(0.5, 10_000)
     0.005
