@@ -72,9 +72,17 @@ def test_channels_that_resemble_themselves_are_within_their_own_error_and_not_wi
 def test_every_stage_of_a_net_is_within_five_standard_errors(model: Callable[[], nn.Module], x: tuple[int, ...], seed: int) -> None:
     """Five: tokens at one place in their sequence resemble each other, which the error does not know."""
     torch.manual_seed(seed)
-    net, outputs = model(), {}
+    net = model()
+    outputs: dict[str, Tensor] = {}
     stages = find_stages(net)
-    hooks = [s.module.register_forward_hook(lambda m, a, out, name=s.name: outputs.update({name: out.detach()})) for s in stages]
+
+    def keep(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, args: object, out: Tensor) -> None:
+            outputs[name] = out.detach()
+
+        return hook
+
+    hooks = [s.module.register_forward_hook(keep(s.name)) for s in stages]
     with torch.no_grad():
         net(torch.randn(*x))
     for hook in hooks:
