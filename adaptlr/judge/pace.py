@@ -15,6 +15,7 @@ from adaptlr.records import GroupReading, Provenance, Reading
 
 Moving = list[tuple[GroupReading, GroupPast]]
 _SOON, _SURE = 8, 16  # steps after which a quarter of the needed way, and all of it, is asked for: momentum builds up meanwhile
+_BRIEF = 64  # steps: in fewer no net goes far, and none is judged by its way
 _BLIND = 48  # steps from which a run of unknown length is judged, as if it were half over
 
 
@@ -45,6 +46,8 @@ def short_way(history: History, reading: Reading, limits: Thresholds) -> float |
 
 def _of_known_length(history: History, moving: Moving, way: float, step: int, limits: Thresholds) -> bool:
     total = history.outlook.total_steps or 0
+    if total < _BRIEF:
+        return False
     short = limits.short_way * math.sqrt(total)
     if any(p.rising for _, p in moving):
         return history.outlook.peak_lrs is not None and way < short / 8
