@@ -10,12 +10,10 @@ import math
 import statistics
 
 from adaptlr.judge.history import GroupPast, History
-from adaptlr.judge.pace import moves, short_way, slack, way_at_end
+from adaptlr.judge.pace import LATE, moves, short_way, slack, way_at_end
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.judge.words import group_name, number, place, sentence_groups
 from adaptlr.records import Finding, GroupReading, Kind, Provenance, Reading
-
-_LATE = 0.6  # share of a run of known length after which no net is called cold: what is left would not repay the risk
 
 
 def starved_now(history: History, reading: Reading, limits: Thresholds) -> tuple[int, ...]:
@@ -109,7 +107,7 @@ def too_cold(history: History, reading: Reading, limits: Thresholds) -> Finding 
         return None
     still = max(statistics.median(p.ratios) if p.ratios else 0.0 for _, p in moving)
     total = history.outlook.total_steps
-    annealed = any(g.lr < 0.5 * p.peak_lr for g, p in moving) or (total is not None and reading.step >= _LATE * total)
+    annealed = any(g.lr < 0.5 * p.peak_lr for g, p in moving) or (total is not None and reading.step >= LATE * total)
     if annealed or not still < _bar(history, limits, helped=helped):
         return None
     if helped and slack(history, reading, limits):
@@ -126,6 +124,7 @@ def _walks(
     *,
     helped: bool,
 ) -> Finding | None:
+    """The net walks in a straight line, in steps that are small; if the learning rate is ours, while its loss does not fall."""
     if helped and history.falling(limits.search_steps, limits.falling_frac):
         return None
     if still >= limits.frozen_ratio and not _straight(moving, still, limits, helped=helped):

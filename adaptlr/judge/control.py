@@ -27,10 +27,8 @@ class Settings:
         ValueError: a setting is outside its range; the message quotes the value.
     """
 
-    ceiling: float | None = (
-        None  # update ratio that a group which was too hot is held under, (0, 1); None: what suits the length of
-    )
-    # the run, 0.01 if that is unknown
+    # update ratio that a group which was too hot is held under, (0, 1); None: what suits the run's length, 0.01 if that is unknown
+    ceiling: float | None = None
     side_ceiling: float = 0.05  # and the other groups of that run: the top of what trained well, (0, 1)
     slow_retreat: float = (
         10.0  # divides the learning rate where the damage was slow, and had begun below what it is now, [1.5, 1000]

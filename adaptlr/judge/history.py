@@ -163,9 +163,9 @@ def _advance_group(past: GroupPast, now: GroupReading) -> GroupPast:
     ratio = now.update_ratio
     grad = now.grad_rms if now.grad_rms is not None else 0.0
     age = past.age + 1
-    path = past.path + (ratio if ratio is not None and math.isfinite(ratio) else 0.0)
-    tame = _STRAIGHT_STEPS[0] <= age <= _STRAIGHT_STEPS[1] and 0 < path < _TAME * age
     moved = ratio if ratio is not None and math.isfinite(ratio) else 0.0
+    path = past.path + moved
+    tame = _STRAIGHT_STEPS[0] <= age <= _STRAIGHT_STEPS[1] and 0 < path < _TAME * age
     return GroupPast(
         ratios=(*past.ratios, ratio)[-_STEPS:] if ratio is not None else past.ratios,
         peak_lr=max(past.peak_lr, now.lr),

@@ -15,6 +15,7 @@ from adaptlr.records import GroupReading, Provenance, Reading
 
 Moving = list[tuple[GroupReading, GroupPast]]
 _SOON, _SURE = 8, 16  # steps after which a quarter of the needed way, and all of it, is asked for: momentum builds up meanwhile
+LATE = 0.6  # share of a run of known length after which no net is called cold: what is left would not repay the risk
 _BRIEF = 64  # steps: in fewer no net goes far, and none is judged by its way
 _BLIND = 48  # steps from which a run of unknown length is judged, as if it were half over
 
@@ -53,7 +54,7 @@ def _of_known_length(history: History, moving: Moving, way: float, step: int, li
         return history.outlook.peak_lrs is not None and way < short / 8
     if min(p.age for _, p in moving) < _SURE:
         return way < short / 4
-    return way < short or (total / 3 <= step < 0.6 * total and _walks_on(history, moving, way, total, limits))
+    return way < short or (total / 3 <= step < LATE * total and _walks_on(history, moving, way, total, limits))
 
 
 def _of_unknown_length(history: History, moving: Moving, way: float, step: int, limits: Thresholds) -> bool:
