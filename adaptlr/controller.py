@@ -352,7 +352,7 @@ class Controller:
 
     def _judge(self, reading: Reading, *, may_act: bool) -> None:
         self.trace.append(reading)
-        self._control = measured(self._control, reading)
+        self._control = measured(self.settings, self._control, self._history, reading)
         self._peaks = tuple(max(p, g.effective_lr) for p, g in zip(self._peaks, reading.groups, strict=True))
         self._history, findings = observe(self._history, reading, self.thresholds)
         self._certify(reading, findings)

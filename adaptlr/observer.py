@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from adaptlr.act.optimizer import OptimizerPort
 from adaptlr.measure import provenance
 from adaptlr.measure.activations import ActivationProbe
+from adaptlr.measure.norms import first_norm, running_variance
 from adaptlr.measure.stages import Stages, assign_groups, find_stages, stages_of_group
 from adaptlr.measure.stats import COUNTERS
 from adaptlr.measure.weights import DistanceEstimate, GroupNumbers, WeightProbe, group_numbers
@@ -58,6 +59,7 @@ class _Pending:
     head: Tensor | None = None  # where several ranks measured it together: adaptlr.ranks
     claim: str = ""
     ready: torch.cuda.Event | None = None
+    norm_var: Tensor | None = None
 
 
 class Observer:
@@ -96,6 +98,7 @@ class Observer:
         self._weights = WeightProbe(groups, coordinates=s.coordinates, seed=s.seed, first_rank=first_rank)
         self._distance = DistanceEstimate(len(groups))
         self._provenance: tuple[Provenance, ...] = ()
+        self._norm = first_norm(model) if ranks is None else None  # ranks need not have the same
         self._rows: Tensor | None = None
         self._lrs: tuple[float, ...] = ()
         self._waiting: deque[_Pending] = deque()
@@ -137,7 +140,8 @@ class Observer:
             claim: what must be the same on all ranks, as text.
         """
         assert self._rows is not None
-        pending = _Pending(self.step, epoch, loss, self._rows, self.activations.collect(), self._lrs, scales)
+        norm_var = running_variance(self._norm)
+        pending = _Pending(self.step, epoch, loss, self._rows, self.activations.collect(), self._lrs, scales, norm_var=norm_var)
         if self._ranks is not None:
             pending = self._merged(pending, f"step {self.step}, {len(self._waiting)} on their way, {claim}")
         self._rows = None
@@ -224,7 +228,8 @@ class Observer:
         decays = self._port.weight_decays()
         groups = tuple(self._group_reading(i, n, lrs[i], scales[i], decays[i]) for i, n in enumerate(numbers))
         stages = () if pending.stages is None else self.activations.readings(pending.stages, self._group_of_stage)
-        return Reading(step=pending.step, loss=float(pending.loss), epoch=epoch, stages=stages, groups=groups)
+        norm_var = None if pending.norm_var is None else float(pending.norm_var)
+        return Reading(step=pending.step, loss=float(pending.loss), epoch=epoch, stages=stages, groups=groups, norm_var=norm_var)
 
     def _group_reading(self, index: int, numbers: GroupNumbers, lr: float, scale: float, decay: float) -> GroupReading:
         return GroupReading(
@@ -261,11 +266,12 @@ def _send(pending: _Pending) -> _Pending:
         return pending
     host = [
         None if t is None else torch.empty(t.shape, dtype=t.dtype, pin_memory=True).copy_(t, non_blocking=True)
-        for t in (pending.loss.float(), pending.groups, pending.stages, pending.head)
+        for t in (pending.loss.float(), pending.groups, pending.stages, pending.head, pending.norm_var)
     ]
     ready = torch.cuda.Event()
     ready.record()
-    return dataclasses.replace(pending, loss=host[0], groups=host[1], stages=host[2], head=host[3], ready=ready)
+    loss, groups, stages, head, norm_var = host
+    return dataclasses.replace(pending, loss=loss, groups=groups, stages=stages, head=head, norm_var=norm_var, ready=ready)
 
 
 def _check_groups(model: nn.Module, groups: Sequence[Sequence[nn.Parameter]]) -> None:

@@ -26,6 +26,7 @@ class Kind(StrEnum):
     """What a finding says is wrong."""
 
     NON_FINITE = "non-finite"  # a loss, a gradient or a weight is NaN or infinite
+    BAD_BATCH = "bad batch"  # one batch far out of scale, which poisons what optimizer or normalisation remember
     DIVERGENCE = "divergence"  # the loss has left the range that it started in
     COLLAPSE = "collapse"  # activations have gone to zero and the loss is stuck at guessing
     TOO_HOT = "too hot"  # the updates are too large for the weights, and the loss agrees
@@ -108,6 +109,7 @@ class Reading:
     epoch: float | None = None  # fractional, where the loop knows it
     stages: tuple[StageReading, ...] = ()  # empty on steps on which activations were not sampled
     groups: tuple[GroupReading, ...] = ()
+    norm_var: float | None = None  # mean running variance of the net's first normalisation, if it keeps one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

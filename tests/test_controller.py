@@ -178,6 +178,24 @@ def test_a_nan_loss_is_a_finding_and_the_run_goes_on() -> None:
     assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
+def test_a_batch_out_of_scale_does_not_ruin_what_a_normalisation_remembers() -> None:
+    torch.manual_seed(0)
+    model = convnet(norm=True)
+    opt = torch.optim.SGD(model.parameters(), lr=0.03, momentum=0.9)
+    with Controller(model, opt, announce=silent) as ctl:
+        for i, (x, y) in enumerate(batches(60)):
+            loss = nn.functional.cross_entropy(model(x * (1e4 if i == 40 else 1.0)), y)
+            opt.zero_grad()
+            loss.backward()
+            opt.step()
+            ctl.step(loss)
+    assert [(f.step, f.kind) for f in ctl.findings] == [(40, Kind.BAD_BATCH)]
+    assert ctl.scales == (1.0,)
+    norm = next(m for m in model.modules() if isinstance(m, nn.BatchNorm2d))
+    assert norm.running_var is not None
+    assert norm.running_var.max() < 100
+
+
 def test_a_rollback_takes_extras_along() -> None:
     class Counter:
         value = 0

@@ -95,7 +95,7 @@ def test_nonfinite_is_written_as_text(tmp_path: Path) -> None:
     with Trace(tmp_path / "run.jsonl") as trace:
         trace.append(Reading(step=1, loss=math.nan, epoch=-math.inf))
     line = json.loads((tmp_path / "run.jsonl").read_text().splitlines()[1])
-    assert line == {"type": "reading", "step": 1, "loss": "nan", "epoch": "-inf", "stages": [], "groups": []}
+    assert line == {"type": "reading", "step": 1, "loss": "nan", "epoch": "-inf", "stages": [], "groups": [], "norm_var": None}
 
 
 def test_header(tmp_path: Path) -> None:

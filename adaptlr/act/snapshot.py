@@ -114,7 +114,8 @@ class Ring:
         size: snapshots held, at least 2.
         longest_gap: steps between captures never exceed it.
 
-    Captures come at steps 8, 16, 32, 64, ... and then every ``longest_gap``: often where runs break, rarely after.
+    Captures come every 8 steps at first, then whenever the run has become a quarter longer, and at last every ``longest_gap``: what
+    a rollback takes away is a small share of what was done.
     """
 
     def __init__(self, *, size: int = 4, longest_gap: int = 200) -> None:
@@ -136,7 +137,7 @@ class Ring:
 
     def due(self, step: int) -> bool:
         """Is it time for a capture before optimizer step ``step``?"""
-        return not self._held or step - self._last >= min(self._gap, max(8, self._last))
+        return not self._held or step - self._last >= min(self._gap, max(8, self._last // 4))
 
     def add(self, snapshot: Snapshot) -> None:
         """Hold ``snapshot``; the oldest but the start makes room, an uncertified one before a certified one."""

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from adaptlr.judge.history import History
 from adaptlr.records import Kind, Reading
 
+LOOSEST = 0.05  # update ratio: the top of what trained well
 WARMUP_STEP = 1.05  # after a rollback, a scale may grow by so much a step,
+LEAST_PROGRESS = 0.5  # no ceiling is loosened for less
 WARMUP_LEAST = 5.0  # by so much in all,
 WARMUP_MOST = 10.0  # and by so much where the schedule had ramped up before the run broke
 
@@ -29,7 +31,7 @@ class Settings:
 
     # update ratio that a group which was too hot is held under, (0, 1); None: what suits the run's length, 0.01 if that is unknown
     ceiling: float | None = None
-    side_ceiling: float = 0.05  # and the other groups of that run: the top of what trained well, (0, 1)
+    side_ceiling: float = LOOSEST  # and the other groups of that run: the top of what trained well, (0, 1)
     slow_retreat: float = (
         10.0  # divides the learning rate where the damage was slow, and had begun below what it is now, [1.5, 1000]
     )
@@ -79,6 +81,7 @@ class GroupControl:
     first_lr: float | None = None  # scheduled lr of that step
     warmup: float = 1.0  # factor by which the scale may still grow, a little each step, below the ceilings
     tail: float = 1.0  # factor that brings a learning rate of ours down at the end of the run
+    progress: float = 1.0  # share of a step that gets anywhere, [0.5, 1], once that is known
     follows: bool = False  # holds nothing but norms and biases, which no ratio can be taken of: goes with the others
 
 
@@ -132,8 +135,16 @@ def hold_under(group: GroupControl, lr: float) -> GroupControl:
     if group.max_lr is not None:
         limits.append(group.max_lr / lr)
     if group.ceiling is not None and group.per_lr is not None and group.per_lr > 0:
-        limits.append(group.ceiling / (group.per_lr * lr))
+        limits.append(loosened(group.ceiling, group.progress) / (group.per_lr * lr))
     return dataclasses.replace(group, scale=min(limits))
+
+
+def loosened(ceiling: float, progress: float) -> float:
+    """What a ceiling comes to for a group of which only a share ``progress`` of a step gets anywhere: no momentum adds steps up.
+
+    Noise then adds up less, too, by the same factor, hence the square.
+    """
+    return max(ceiling, min(ceiling / progress**2, LOOSEST))
 
 
 def hold_all(groups: tuple[GroupControl, ...], lrs: Sequence[float]) -> tuple[GroupControl, ...]:
@@ -170,15 +181,18 @@ def widened(control: Control, lrs: Sequence[float]) -> Control:
     )
 
 
-def measured(control: Control, reading: Reading) -> Control:
+def measured(settings: Settings, control: Control, history: History, reading: Reading) -> Control:
     """The control after a step's update ratios were seen."""
     groups = control.groups + tuple(GroupControl() for _ in range(len(reading.groups) - len(control.groups)))
     out = []
-    for group, now in zip(groups, reading.groups, strict=False):
+    for i, (group, now) in enumerate(zip(groups, reading.groups, strict=False)):
         ratio, lr = now.update_ratio, now.effective_lr
         if ratio is None or not math.isfinite(ratio) or lr <= 0 or now.frozen:
             out.append(group)
             continue
+        progress = group.progress
+        if settings.ceiling is None and i < len(history.groups):
+            progress = max(history.groups[i].progress_frac, LEAST_PROGRESS)
         first = group.first_per_lr if group.first_per_lr is not None else ratio / lr
         first_lr = group.first_lr if group.first_lr is not None else now.lr
         out.append(
@@ -189,8 +203,9 @@ def measured(control: Control, reading: Reading) -> Control:
                 per_lr=ratio / lr,
                 first_per_lr=first,
                 first_lr=first_lr,
-                warmup=group.warmup,
+                warmup=group.warmup * max(1.0, (group.progress / progress) ** 2),
                 tail=group.tail,
+                progress=progress,
             )
         )
     return dataclasses.replace(control, groups=tuple(out))

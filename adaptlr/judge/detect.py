@@ -8,7 +8,7 @@ from adaptlr.judge.thresholds import Thresholds
 from adaptlr.records import Finding, Kind, Reading
 
 #: What means that the learning rate is too high, or that the weights are ruined already.
-HOT = frozenset({Kind.NON_FINITE, Kind.TOO_HOT, Kind.DIVERGENCE, Kind.COLLAPSE})
+HOT = frozenset({Kind.NON_FINITE, Kind.BAD_BATCH, Kind.TOO_HOT, Kind.DIVERGENCE, Kind.COLLAPSE})
 
 
 def observe(history: History, reading: Reading, limits: Thresholds) -> tuple[History, tuple[Finding, ...]]:

@@ -15,6 +15,8 @@ from adaptlr.judge.thresholds import Thresholds
 from adaptlr.judge.words import number, place, sentence_groups
 from adaptlr.records import Finding, Kind, Reading
 
+_SETTLED_STEPS = 8  # before which gradients and running variances are still finding their scale
+
 Rule = Callable[[History, Reading, Thresholds], Finding | None]
 
 
@@ -27,6 +29,23 @@ def non_finite(history: History, reading: Reading, limits: Thresholds) -> Findin
     hottest = max((g.recent_ratio for g in history.groups), default=0.0)
     before = f", after updates of {number(hottest)} of the weights in a step" if hottest > limits.hot_ratio else ""
     return _finding(Kind.NON_FINITE, reading, groups, f"{what}{before}", loss=reading.loss, update_ratio=hottest)
+
+
+def bad_batch(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
+    """One batch far out of scale, in a run of small steps. The loss may not show it: what shows it is what remembers the batch.
+
+    Adam's second moment then holds every step down for a thousand more, and a BatchNorm in evaluation divides by a variance that no
+    input has, while in training all looks well.
+    """
+    gradients = tuple(i for i, g in enumerate(history.groups) if g.spike >= limits.spike_factor)
+    norms = history.norm_spike >= limits.spike_factor
+    hottest = max((g.recent_ratio for g in history.groups), default=0.0)
+    if history.age <= _SETTLED_STEPS or not (gradients or norms) or hottest >= limits.hot_ratio:
+        return None
+    factor = max([history.norm_spike if norms else 0.0, *(history.groups[i].spike for i in gradients)])
+    seen = "the running variance of a normalisation" if norms and not gradients else "the gradient"
+    text = f"one batch made {seen} {number(factor)} times as large as it had been"
+    return _finding(Kind.BAD_BATCH, reading, gradients, text, loss=reading.loss, spike=factor, update_ratio=hottest)
 
 
 def ruinous_step(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
@@ -170,7 +189,7 @@ def shaken(history: History, reading: Reading, limits: Thresholds) -> Finding | 
     return _finding(Kind.TOO_HOT, reading, wild, text, update_ratio=ratio, loss=history.median(7), level=history.start_level)
 
 
-RULES: tuple[Rule, ...] = (non_finite, ruinous_step, runaway, divergence, collapse, regress, shaken, stall)
+RULES: tuple[Rule, ...] = (non_finite, bad_batch, ruinous_step, runaway, divergence, collapse, regress, shaken, stall)
 
 
 def _may_recover(history: History, reading: Reading, limits: Thresholds) -> bool:

@@ -44,6 +44,8 @@ class GroupPast:
     last_lr: float = 0.0
     rising: bool = False  # the schedule is still going up
     first_grad: float = 0.0  # gradient RMS of the run's first step, when nothing was ruined yet
+    largest_grad: float = 0.0  # gradient RMS since the start or the last rollback
+    spike: float = 0.0  # the newest gradient RMS over the largest before it
     starved_steps: int = 0  # in a row; counted by the rule's own condition on a reading
     index: float | None = None  # distance index rho, newest
     largest: float = 0.0  # update ratio
@@ -107,6 +109,8 @@ class History:
     groups: tuple[GroupPast, ...] = ()
     stages: tuple[tuple[str, StagePast], ...] = ()
     outlook: Outlook = Outlook()  # noqa: RUF009  (frozen)
+    norm_var: float | None = None  # the newest reading's
+    norm_spike: float = 0.0  # and that over the one before
 
     @property
     def start_level(self) -> float:
@@ -155,7 +159,10 @@ class History:
 
     def rescaled(self, groups: tuple[int, ...]) -> History:
         """After a change of these groups' scales: what they did before says nothing about them now."""
-        new = tuple(dataclasses.replace(g.anew(), way=g.way) if i in groups else g for i, g in enumerate(self.groups))
+        new = tuple(
+            dataclasses.replace(g.anew(), way=g.way, largest_grad=g.largest_grad) if i in groups else g
+            for i, g in enumerate(self.groups)
+        )
         return dataclasses.replace(self, groups=new)
 
 
@@ -173,6 +180,8 @@ def _advance_group(past: GroupPast, now: GroupReading) -> GroupPast:
         last_lr=now.lr,
         rising=past.age > 0 and now.lr > past.last_lr,
         first_grad=past.first_grad or (grad if math.isfinite(grad) else 0.0),
+        largest_grad=max(past.largest_grad, grad) if math.isfinite(grad) else past.largest_grad,
+        spike=grad / past.largest_grad if past.largest_grad > 0 and math.isfinite(grad) else 0.0,
         starved_steps=past.starved_steps,
         index=now.distance_index,
         largest=max(past.largest, moved),
@@ -200,6 +209,8 @@ def advance(history: History, reading: Reading) -> History:
         groups=tuple([_advance_group(p, g) for p, g in zip(pasts, reading.groups, strict=False)]),
         stages=stages,
         outlook=history.outlook,
+        norm_var=reading.norm_var,
+        norm_spike=reading.norm_var / history.norm_var if reading.norm_var is not None and history.norm_var else 0.0,
     )
 
 

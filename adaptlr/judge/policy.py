@@ -21,6 +21,7 @@ from adaptlr.judge.control import (
     Suspicion,
     hold_all,
     hold_under,
+    loosened,
 )
 from adaptlr.judge.detect import HOT
 from adaptlr.judge.history import History
@@ -29,7 +30,6 @@ from adaptlr.records import Action, Decision, Finding, GroupReading, Kind, Prove
 
 _ACQUITTAL_STEPS = 3
 _LATE = 0.4  # share of a run of known length from which no more of it is given up than must be
-_LEAST_PROGRESS = 0.25  # no pace is set for less
 
 
 def news(settings: Settings, control: Control, findings: tuple[Finding, ...]) -> tuple[Control, tuple[Finding, ...]]:
@@ -57,6 +57,8 @@ def decide(
     if not findings or control.stopped:
         return control, None
     hot = next((f for f in findings if f.kind in HOT), None)
+    if hot and hot.kind is Kind.BAD_BATCH and not _ruined_by_data(settings, control, hot, reading, history):
+        return control, None  # the second one soon after another: such is the data
     if hot:
         return _roll_back(settings, control, hot, reading, history, refuges)
     for f in findings:
@@ -96,6 +98,16 @@ def acquit(control: Control, reading: Reading, history: History) -> tuple[Contro
     )
 
 
+def _ruined_by_data(settings: Settings, control: Control, finding: Finding, reading: Reading, history: History) -> bool:
+    """A run that went well and in small steps was broken by one batch, and not by another just before."""
+    return (
+        finding.kind in (Kind.NON_FINITE, Kind.BAD_BATCH)
+        and finding.evidence.get("update_ratio", 0.0) < settings.side_ceiling
+        and (control.last_poison is None or reading.step - control.last_poison > settings.quiet_steps)
+        and _was_healthy(history)
+    )
+
+
 def _had_learned(finding: Finding) -> bool:
     """The run had lost again what it had learned, and that was more than half of the loss at its start."""
     return "best" in finding.evidence and finding.evidence["best"] < 0.5 * finding.evidence["start"]
@@ -109,12 +121,7 @@ def _roll_back(
         stopped = dataclasses.replace(control, stopped=True)
         done = f"{why}: adaptlr leaves the run alone from here on. Look for a cause other than the learning rate"
         return stopped, _decision(Action.STOP, control, stopped, finding, done)
-    ruined_by_data = (
-        finding.kind is Kind.NON_FINITE
-        and finding.evidence.get("update_ratio", 0.0) < settings.side_ceiling
-        and (control.last_poison is None or reading.step - control.last_poison > settings.quiet_steps)
-        and _was_healthy(history)
-    )
+    ruined_by_data = _ruined_by_data(settings, control, finding, reading, history)
     certified = [r for r in refuges if r.certified]
     first_time = control.rollbacks == 0 or ruined_by_data
     slow = finding.kind is Kind.COLLAPSE or "stalled" in finding.evidence or "best" in finding.evidence
@@ -132,7 +139,7 @@ def _roll_back(
             settings,
             g,
             now.lr,
-            pace=_ceiling(settings, history, reading, now),
+            pace=_pace(settings, history, reading, now),
             accused=index in accused,
             slow=slow,
             rollbacks=control.rollbacks,
@@ -258,7 +265,8 @@ def _warm(
     fastest = max(moving, key=lambda g: g.update_ratio or 0.0)
     ratio = fastest.update_ratio or 0.0
     # of a ramp that goes on by itself, the share that it is at
-    target = settings.raise_frac * _ceiling(settings, history, reading, fastest) * history.of_peak(fastest)
+    bound = loosened(_pace(settings, history, reading, fastest), control.groups[fastest.index].progress)
+    target = settings.raise_frac * bound * history.of_peak(fastest)
     wanted = target / ratio if ratio > 0 else 1e3
     least = settings.raise_again if "walk" in finding.evidence else 1.0
     factor = min(max(wanted, least), 1e6)
@@ -267,7 +275,7 @@ def _warm(
         if i not in finding.groups:
             groups.append(g)
             continue
-        pace = _ceiling(settings, history, reading, reading.groups[i])
+        pace = _pace(settings, history, reading, reading.groups[i])
         ceiling = pace if g.ceiling is None else min(g.ceiling * factor, max(g.ceiling, settings.search_times * pace))
         lifted = dataclasses.replace(g, scale=g.scale * factor, ceiling=ceiling)
         groups.append(hold_under(lifted, reading.groups[i].lr))
@@ -279,12 +287,9 @@ def _warm(
     return new, _decision(Action.RESCALE, control, new, finding, done, advice=_lr_advice(reading, new))
 
 
-def _ceiling(settings: Settings, history: History, reading: Reading, group: GroupReading) -> float:
+def _pace(settings: Settings, history: History, reading: Reading, group: GroupReading) -> float:
     """The update ratio that a group is held under: as set, or what the length of the run asks for."""
-    if settings.ceiling is not None:
-        return settings.ceiling
-    progress = history.groups[group.index].progress_frac if group.index < len(history.groups) else 1.0
-    return min(history.pace(group, reading.step) / max(progress, _LEAST_PROGRESS), settings.side_ceiling)
+    return settings.ceiling if settings.ceiling is not None else history.pace(group, reading.step)
 
 
 def _of_schedule(control: Control, reading: Reading, starved: tuple[int, ...], history: History) -> str:

@@ -18,6 +18,8 @@ class Thresholds:
         ValueError: a threshold is outside its range; the message quotes the value.
     """
 
+    spike_factor: float = 300.0  # gradient RMS over the largest before, or running variance over that of the step before, (1, 1e9]:
+    # one batch out of scale; healthy runs stay below 20 after their first steps
     hot_ratio: float = 0.1  # update ratio, (0, 1]: measured healthy runs stay below 0.05 but for their first steps
     ruin_ratio: float = 0.5  # update ratio, (0, 10]: few measured runs trained well that started above 0.5
     sure_ratio: float = 2.0  # update ratio, (0, 100], from which that is taken as certain; below, first steps get time to recover:
@@ -67,6 +69,7 @@ class Thresholds:
 
     def __post_init__(self) -> None:
         ranges: dict[str, tuple[float, float]] = {
+            "spike_factor": (1, 1e9),
             "hot_ratio": (0, 1),
             "ruin_ratio": (0, 10),
             "sure_ratio": (0, 100),

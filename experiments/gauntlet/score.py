@@ -12,7 +12,9 @@ from experiments.gauntlet.methods import METHODS
 from experiments.gauntlet.recovered import Row, Scored
 
 #: What a first finding has to say, per planted fault: adaptlr's kinds, and AutoTrainer's names of symptoms.
-_HOT = frozenset({"too hot", "divergence", "collapse", "non-finite", "decay-dominated", "exploding", "dying", "oscillating"})
+_HOT = frozenset(
+    {"too hot", "divergence", "collapse", "non-finite", "bad batch", "decay-dominated", "exploding", "dying", "oscillating"}
+)
 _COLD = frozenset({"too cold", "slow", "vanishing"})
 RIGHT: dict[str, frozenset[str]] = {
     "too hot": _HOT,
@@ -21,7 +23,7 @@ RIGHT: dict[str, frozenset[str]] = {
     "hot group": _HOT,
     "ramp": _HOT,
     "nan-batch": frozenset({"non-finite"}),
-    "scaled-batch": frozenset({"too hot", "divergence", "non-finite", "exploding"}),
+    "scaled-batch": frozenset({"bad batch", "too hot", "divergence", "non-finite", "exploding"}),
 }
 FAR = 10.0  # so many times the best learning rate is far too hot
 

@@ -227,24 +227,25 @@ def steps_of(held: Ring) -> list[int]:
 
 
 class TestRing:
-    def test_captures_are_due_at_doubling_steps_and_then_at_every_longest_gap(self) -> None:
+    def test_captures_are_due_after_a_quarter_more_of_the_run_and_then_at_every_longest_gap(self) -> None:
         held, due = Ring(longest_gap=200), []
         for step in range(900):
             if held.due(step):
                 held.add(at(step))
                 due.append(step)
-        assert due == [0, 8, 16, 32, 64, 128, 256, 456, 656, 856]
+        assert due[:10] == [0, 8, 16, 24, 32, 40, 50, 62, 77, 96]
+        assert due[-4:] == [453, 566, 707, 883]
 
     @pytest.mark.parametrize(
         ("last", "step", "gap", "due"),
         [
             pytest.param(0, 7, 200, False, id="too-soon-after-the-start"),
             pytest.param(0, 8, 200, True, id="first"),
-            pytest.param(8, 15, 200, False, id="not-yet-doubled"),
-            pytest.param(64, 128, 200, True, id="doubled"),
+            pytest.param(64, 79, 200, False, id="not-a-quarter-more"),
+            pytest.param(64, 80, 200, True, id="a-quarter-more"),
             pytest.param(128, 256, 100, True, id="long-overdue"),
-            pytest.param(128, 227, 100, False, id="gap-not-over"),
-            pytest.param(128, 228, 100, True, id="gap-over"),
+            pytest.param(800, 899, 100, False, id="gap-not-over"),
+            pytest.param(800, 900, 100, True, id="gap-over"),
             pytest.param(0, 3, 3, True, id="gap-below-the-first-8"),
             pytest.param(0, 1, 1, True, id="every-step"),
         ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -73,6 +74,37 @@ def test_regress_convicts_when_most_of_what_was_learned_is_lost_and_not_at_small
     losses = [*FALLING, 2.2, 2.3, 2.2, 2.3, 2.2]
     assert first(losses, 0.03) == (18, str(Kind.TOO_HOT))
     assert first(losses, 0.001) is None
+
+
+class TestBadBatch:
+    """One batch far out of scale: found by the gradient, or by what a normalisation remembers."""
+
+    @staticmethod
+    def found(*, at: int = 12, grad: float = 1.0, var: float = 1.0, ratio: float = 0.01) -> list[int]:
+        readings = [
+            dataclasses.replace(
+                reading(i, x, group(ratio=ratio, grad=0.1 * (grad if i == at else 1.0))), norm_var=2.0 * (var if i >= at else 1.0)
+            )
+            for i, x in enumerate(FALLING)
+        ]
+        return [step for step, names in kinds(play(readings)[1]).items() if str(Kind.BAD_BATCH) in names]
+
+    @pytest.mark.parametrize("spike", [{"grad": 1e3}, {"var": 1e3}])
+    def test_found_on_its_step(self, spike: dict[str, float]) -> None:
+        assert self.found(**spike) == [12]
+
+    @pytest.mark.parametrize(
+        "run",
+        [
+            pytest.param({"grad": 100.0}, id="a-hundred-times-is-rare-and-healthy"),
+            pytest.param({"var": 100.0}, id="so-is-that"),
+            pytest.param({"grad": 1e3, "at": 5}, id="while-gradients-find-their-scale"),
+            pytest.param({"var": 1e3, "at": 5}, id="while-running-variances-do"),
+            pytest.param({"grad": 1e3, "ratio": 0.3}, id="large-steps-led-up-to-it"),
+        ],
+    )
+    def test_not(self, run: dict[str, float]) -> None:
+        assert self.found(**run) == []  # type: ignore[arg-type]
 
 
 class TestCollapse:

@@ -111,8 +111,8 @@ class TestRaise:
         history = History(outlook=outlook)
         history, _ = observe(history, reading(0, 2.3, group(ratio=1e-5, lr=lr)), Thresholds())
         history = dataclasses.replace(history, groups=(dataclasses.replace(history.groups[0], straight=straight),))
-        control = Control(groups=(GroupControl(per_lr=1e-5 / lr),))
         now = reading(20, 2.3, group(ratio=1e-5, lr=lr))
+        control = measured(Settings(), Control(groups=(GroupControl(),)), history, now)
         control, decision = decide(Settings(), control, (cold_finding(),), now, history, ())
         assert decision is not None
         return control.groups[0]
@@ -132,7 +132,7 @@ class TestRaise:
 
     def test_further_where_noise_takes_back_most_of_a_step(self) -> None:
         straight, bent = (self.raised(Outlook(total_steps=120), straight=s) for s in (0.9, 0.35))
-        assert bent.scale == pytest.approx(2 * straight.scale)
+        assert bent.scale == pytest.approx(4 * straight.scale)
 
 
 class TestAnneal:
@@ -166,8 +166,10 @@ def test_a_step_forgets_nothing_that_is_known_of_the_run() -> None:
     history = History(outlook=KNOWN)
     history, _ = observe(history, reading(0, 2.3, group()), Thresholds())
     assert history.outlook == KNOWN
-    held = GroupControl(scale=0.1, ceiling=0.02, max_lr=0.3, per_lr=5.0, first_per_lr=4.0, first_lr=1e-3, warmup=2.0, tail=0.5)
-    after = measured(Control(groups=(held,)), reading(1, 2.3, group(ratio=0.01, lr=1e-3, scale=1.0))).groups[0]
+    held = GroupControl(
+        scale=0.1, ceiling=0.02, max_lr=0.3, per_lr=5.0, first_per_lr=4.0, first_lr=1e-3, warmup=2.0, tail=0.5, progress=1.0
+    )
+    after = measured(Settings(), Control(groups=(held,)), history, reading(1, 2.3, group(ratio=0.01, lr=1e-3, scale=1.0))).groups[0]
     assert after == dataclasses.replace(held, per_lr=pytest.approx(10.0))
 
 

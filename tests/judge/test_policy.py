@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaptlr.judge.control import Control, GroupControl, Refuge, Settings, hold_all, hold_under, measured
-from adaptlr.judge.history import History
+from adaptlr.judge.control import Control, GroupControl, Refuge, Settings, hold_all, hold_under, loosened, measured
+from adaptlr.judge.history import GroupPast, History
 from adaptlr.judge.outlook import Outlook
 from adaptlr.judge.policy import acquit, decide, news
-from adaptlr.records import Action, Finding, Kind, Provenance
+from adaptlr.records import Action, Decision, Finding, Kind, Provenance
 from tests.judge.runs import group, play, reading, simple
 
 START = Refuge(step=0, certified=True)
@@ -106,7 +106,9 @@ class TestRollBack:
         assert control.groups[1].scale == control.groups[0].scale == pytest.approx(0.01 / 36)
         ramped = hold_all(control.groups, (4.0, 4.0))
         assert ramped[1].scale == ramped[0].scale == pytest.approx(0.01 / 36 / 4)
-        seen = measured(dataclasses.replace(control, groups=ramped), reading(2, 2.3, group(lr=4.0), group(1, lr=4.0)))
+        seen = measured(
+            Settings(), dataclasses.replace(control, groups=ramped), History(), reading(2, 2.3, group(lr=4.0), group(1, lr=4.0))
+        )
         assert (ramped[1].follows, seen.groups[1].follows) == (True, False), "once it is measured, it is held on its own"
 
     def test_the_budget_ends_with_a_word_and_nothing_more(self) -> None:
@@ -287,12 +289,50 @@ class TestCeiling:
             last = g.scale
 
     def test_measured_keeps_the_first_step_and_skips_what_cannot_be_used(self) -> None:
-        control = measured(Control(), reading(0, 2.3, group(ratio=0.5, lr=0.1)))
-        control = measured(control, reading(1, 2.3, group(ratio=0.2, lr=0.1, scale=0.5)))
+        control = measured(Settings(), Control(), History(), reading(0, 2.3, group(ratio=0.5, lr=0.1)))
+        control = measured(Settings(), control, History(), reading(1, 2.3, group(ratio=0.2, lr=0.1, scale=0.5)))
         assert control.groups[0].first_per_lr == pytest.approx(5.0)
         assert control.groups[0].per_lr == pytest.approx(4.0)
         for odd in (group(ratio=math.nan, lr=0.1), group(frozen=True), group(ratio=0.1, lr=0.0)):
-            assert measured(control, reading(2, 2.3, odd)) == control
+            assert measured(Settings(), control, History(), reading(2, 2.3, odd)) == control
+
+    def test_where_only_part_of_a_step_gets_anywhere_a_ceiling_is_loosened_and_the_scale_may_grow_to_it(self) -> None:
+        jagged = History(groups=(GroupPast(straight=0.42),))  # 0.6 of a net with momentum
+        before = Control(groups=(GroupControl(ceiling=0.01, warmup=2.0, scale=0.1),), acted=True)
+        step = reading(0, 2.3, group(ratio=0.01, lr=0.1, scale=0.1))
+        after = measured(Settings(), before, jagged, step).groups[0]
+        assert loosened(0.01, after.progress) == pytest.approx(0.01 / 0.36)
+        assert after.warmup == pytest.approx(2.0 / 0.36)
+        for _ in range(100):
+            after = hold_under(after, 0.1)
+        assert after.scale * 0.1 * 1.0 == pytest.approx(0.01 / 0.36)  # the ratio is 1.0 times the learning rate
+        assert measured(Settings(ceiling=0.01), before, jagged, step).groups[0].progress == 1.0  # the user's own ceiling stands
+
+    @given(ceiling=st.floats(1e-5, 0.5), progress=st.floats(0.5, 1.0))
+    def test_a_ceiling_is_never_tightened_nor_loosened_beyond_what_trains_well(self, ceiling: float, progress: float) -> None:
+        assert ceiling <= loosened(ceiling, progress) <= max(ceiling, 0.05)
+
+
+class TestBadBatch:
+    """A batch out of scale in a run that goes well: back to where it was unharmed, and no learning rate is touched."""
+
+    def decide(self, *, last: int | None = None) -> Decision | None:
+        losses = [2.0 - 0.05 * i for i in range(20)]
+        history, _ = play([reading(i, x, group(ratio=0.01)) for i, x in enumerate(losses)])
+        spiked = finding(Kind.BAD_BATCH, 0, step=60)
+        refuges = (Refuge(step=0, certified=True), Refuge(step=50, certified=True))
+        return decide(
+            Settings(), Control(groups=(GroupControl(),), last_poison=last), (spiked,), reading(60, 1.05, group()), history, refuges
+        )[1]
+
+    def test_rolls_back_and_leaves_learning_rates(self) -> None:
+        decision = self.decide()
+        assert decision is not None
+        assert (decision.action, decision.restored_step) == (Action.ROLLBACK, 50)
+        assert decision.scales_after == decision.scales_before
+
+    def test_not_the_next_one_soon_after(self) -> None:
+        assert self.decide(last=40) is None
 
 
 def test_news_says_an_event_once_and_again_after_a_pause() -> None:
