@@ -35,7 +35,7 @@ def fingerprint(method: str) -> str:
     """Of the code and the packages that a row of this method depends on: adaptlr's own code counts for adaptlr alone."""
     files = {f for name in _TRAINING for f in _sources(_HERE / name)}
     files |= {Path(inspect.getfile(c)) for c in METHODS[method].__mro__ if c.__module__.startswith(__package__ or "")}
-    if method in ("adaptlr", "watch"):
+    if method in ("adaptlr", "adaptlr-blind", "watch"):
         files |= set(_sources(Path(adaptlr.__file__).parent))
     packages = _NEEDED + METHODS[method].packages
     digest = hashlib.sha256(" ".join(f"{p} {_version(p)}" for p in packages).encode())

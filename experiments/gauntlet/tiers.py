@@ -14,7 +14,7 @@ from experiments.gauntlet.schedules import SCHEDULES
 from experiments.gauntlet.tasks import TASKS
 
 LATE = ("ramp", "shift", "nan-batch", "scaled-batch")
-_ALL_METHODS = tuple(m for m in METHODS if m != "watch")
+_ALL_METHODS = tuple(m for m in METHODS if m not in ("adaptlr-blind", "watch"))
 Run = tuple[Cell, str]
 
 

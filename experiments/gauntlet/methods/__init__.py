@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.gauntlet.methods.adapt import AdaptLR, Watch
+from experiments.gauntlet.methods.adapt import AdaptLR, Blind, Watch
 from experiments.gauntlet.methods.auto_trainer import AutoTrainer
 from experiments.gauntlet.methods.base import Event, Events, Plain
 from experiments.gauntlet.methods.clip import Clip
@@ -16,6 +16,7 @@ METHODS: dict[str, type[Plain]] = {
     for m in (
         Plain,
         AdaptLR,
+        Blind,
         Watch,
         Plateau,
         Clip,

@@ -22,6 +22,7 @@ class AdaptLR(Plain):
     settings: ClassVar[str] = "Controller(model, optimizer, total_steps=steps, peak_lrs=lrs), all defaults"
 
     act: ClassVar[bool] = True
+    knows_length: ClassVar[bool] = True
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
@@ -29,8 +30,8 @@ class AdaptLR(Plain):
             job.model,
             port(self.optimizer),
             act=self.act,
-            total_steps=job.steps,
-            peak_lrs=self.lrs,
+            total_steps=job.steps if self.knows_length else None,
+            peak_lrs=self.lrs if self.knows_length else None,
             announce=lambda _: None,
         ).__enter__()
 
@@ -48,6 +49,14 @@ class AdaptLR(Plain):
 
     def close(self) -> None:
         self.controller.close()
+
+
+class Blind(AdaptLR):
+    """As in a loop that does not say how long it will be."""
+
+    name: ClassVar[str] = "adaptlr-blind"
+    settings: ClassVar[str] = "Controller(model, optimizer), all defaults"
+    knows_length: ClassVar[bool] = False
 
 
 class Watch(AdaptLR):
