@@ -159,7 +159,7 @@ def stall(history: History, reading: Reading, limits: Thresholds) -> Finding | N
     bouncing = (
         history.noise >= limits.bounce_frac * history.median(n) >= limits.bounce_frac * limits.stall_frac * history.start_level
     )
-    if not (dying or bouncing):
+    if not (dying or bouncing) or history.median(n) < limits.found_frac * history.start_level:
         return None
     if math.isinf(_plateau(history, limits.stall_steps)) and history.median(n) < statistics.median(history.losses[-2 * n : -n]):
         return None

@@ -50,9 +50,10 @@ def _of_known_length(history: History, moving: Moving, way: float, step: int, li
     if total < _BRIEF:
         return False
     short = limits.short_way * math.sqrt(total)
+    young = min(p.age for _, p in moving) < _SURE
     if any(p.rising for _, p in moving):
-        return history.outlook.peak_lrs is not None and way < short / 8
-    if min(p.age for _, p in moving) < _SURE:
+        return history.outlook.peak_lrs is not None and way < short / (4 if young else 2)
+    if young:
         return way < short / 4
     return way < short or (total / 3 <= step < LATE * total and _walks_on(history, moving, way, total, limits))
 

@@ -22,9 +22,9 @@ class Thresholds:
     # one batch out of scale; healthy runs stay below 20 after their first steps
     hot_ratio: float = 0.1  # update ratio, (0, 1]: measured healthy runs stay below 0.05 but for their first steps
     ruin_ratio: float = 0.5  # update ratio, (0, 10]: few measured runs trained well that started above 0.5
-    sure_ratio: float = 2.0  # update ratio, (0, 100], from which that is taken as certain; below, first steps get time to recover:
+    sure_ratio: float = 3.0  # update ratio, (0, 100], from which that is taken as certain; below, first steps get time to recover:
     shock_steps: int = 6  # so many steps, [1, 24],
-    shock_frac: float = 2.5  # unless the loss is so many times that of the start already, (1, 1000]
+    shock_frac: float = 3.0  # unless the loss is so many times that of the start already, (1, 1000]
     rise_frac: float = 0.3  # share of the loss by which it must have risen to agree that updates are too large, (0, 10]
     rise_sigmas: float = 4.0  # and by so many robust standard deviations of its steps, (0, 100]
     diverged_factor: float = 2.0  # the loss over its level at the start, (1, 1000]: one batch is noise, three in a row are not
@@ -33,7 +33,7 @@ class Thresholds:
     quiet_frac: float = 0.98  # share of near-zero activations in a stage that counts as silent, (0, 1]
     stuck_frac: float = 0.9  # of the loss at the start: at or above it, the net is no better than guessing, (0, 1]
     flat_frac: float = 0.3  # likewise if it has not changed for 12 steps: an initialisation may begin far above guessing, (0, 1]
-    stall_ratio: float = 0.025  # update ratio at which a loss that stands still is the learning rate's fault, (0, 1]
+    stall_ratio: float = 0.015  # update ratio at which a loss that stands still is the learning rate's fault, (0, 1]
     bounce_frac: float = (
         0.08  # noise of the loss from step to step over its level: hot nets bounce at 0.1, slow ones at 0.04-0.07, (0, 1]
     )
@@ -50,7 +50,7 @@ class Thresholds:
     search_ratio: float = 0.02  # likewise where the learning rate is no longer the user's own, (0, 1)
     search_steps: int = 12  # steps of evidence there, [8, 10000]
     falling_frac: float = 0.85  # and the share of the loss of as many steps ago below which it is falling: no search then, (0, 1]
-    found_frac: float = 0.3  # and the share of the loss at the start below which the search is over, (0, 1]
+    found_frac: float = 0.3  # and the share of the loss at the start below which the search is over, and nothing stalls, (0, 1]
     learned_frac: float = 0.6  # of the loss at the start: a run below it is learning, whatever its updates, (0, 1]
     cold_steps: int = 16  # steps of evidence, [8, 10000]: rho is noise before that
     short_way: float = 0.016  # path at the run's end over sqrt(steps) below which a net is too cold, (0, 1): 0.2 in 160 steps,

@@ -7,6 +7,7 @@ from statistics import median
 
 from experiments.gauntlet.cells import GRID
 from experiments.gauntlet.methods import METHODS
+from experiments.gauntlet.methods.adapt import AdaptLR
 from experiments.gauntlet.store import Row
 from experiments.gauntlet.tiers import Run, Tier
 
@@ -26,14 +27,15 @@ PLAIN_S = {
 }
 _OTHER_S = 0.15  # the tables' nets
 #: And what a method multiplies that by, with a constant that matters where a step is tiny.
-FACTOR = {"adaptlr": 1.15, "watch": 1.15, "lr-find": 1.9, "prodigy": 1.3, "d-adaptation": 1.2, "dog": 1.3, "auto-trainer": 1.25}
-ADDED_S = {"adaptlr": 0.35, "watch": 0.35, "lr-find": 0.5}
+FACTOR = {"adaptlr": 1.15, "lr-find": 1.9, "prodigy": 1.3, "d-adaptation": 1.2, "dog": 1.3, "auto-trainer": 1.25}
+ADDED_S = {"adaptlr": 0.35, "lr-find": 0.5}
 
 
 def seconds_of(column: str, method: str, plain: dict[str, float] | None = None) -> float:
+    like = "adaptlr" if issubclass(METHODS[method], AdaptLR) else method
     net = "/".join(column.split("/")[:2])
     base = (plain or {}).get(net, PLAIN_S.get(net, _OTHER_S))
-    return base * FACTOR.get(method, 1.1) + ADDED_S.get(method, 0.0)
+    return base * FACTOR.get(like, 1.1) + ADDED_S.get(like, 0.0)
 
 
 def measured(rows: Iterable[Row]) -> dict[str, float]:

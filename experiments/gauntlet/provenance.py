@@ -21,6 +21,7 @@ from adaptlr.judge.control import Settings
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.observer import Sampling
 from experiments.gauntlet.methods import METHODS
+from experiments.gauntlet.methods.adapt import AdaptLR
 from experiments.gauntlet.optimizers import SETTINGS
 
 _HERE = Path(__file__).parent
@@ -35,7 +36,7 @@ def fingerprint(method: str) -> str:
     """Of the code and the packages that a row of this method depends on: adaptlr's own code counts for adaptlr alone."""
     files = {f for name in _TRAINING for f in _sources(_HERE / name)}
     files |= {Path(inspect.getfile(c)) for c in METHODS[method].__mro__ if c.__module__.startswith(__package__ or "")}
-    if method in ("adaptlr", "adaptlr-blind", "watch"):
+    if issubclass(METHODS[method], AdaptLR):
         files |= set(_sources(Path(adaptlr.__file__).parent))
     packages = _NEEDED + METHODS[method].packages
     digest = hashlib.sha256(" ".join(f"{p} {_version(p)}" for p in packages).encode())

@@ -14,7 +14,7 @@ from experiments.gauntlet.schedules import SCHEDULES
 from experiments.gauntlet.tasks import TASKS
 
 LATE = ("ramp", "shift", "nan-batch", "scaled-batch")
-_ALL_METHODS = tuple(m for m in METHODS if m not in ("adaptlr-blind", "watch"))
+_ALL_METHODS = tuple(name for name, method in METHODS.items() if method.by_default)
 Run = tuple[Cell, str]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from experiments.gauntlet.methods.ablation import ABLATIONS
 from experiments.gauntlet.methods.adapt import AdaptLR, Blind, Watch
 from experiments.gauntlet.methods.auto_trainer import AutoTrainer
 from experiments.gauntlet.methods.base import Event, Events, Plain
@@ -27,6 +28,7 @@ METHODS: dict[str, type[Plain]] = {
         ScheduleFree,
         ScheduleFreeDefault,
         AutoTrainer,
+        *ABLATIONS,
     )
 }
 

@@ -55,6 +55,7 @@ class Blind(AdaptLR):
     """As in a loop that does not say how long it will be."""
 
     name: ClassVar[str] = "adaptlr-blind"
+    by_default: ClassVar[bool] = False
     settings: ClassVar[str] = "Controller(model, optimizer), all defaults"
     knows_length: ClassVar[bool] = False
 
@@ -63,6 +64,7 @@ class Watch(AdaptLR):
     """Judges and touches nothing."""
 
     name: ClassVar[str] = "watch"
+    by_default: ClassVar[bool] = False
     steps_in: ClassVar[bool] = False
     settings: ClassVar[str] = "Controller(model, optimizer, act=False, total_steps=steps, peak_lrs=lrs)"
     act: ClassVar[bool] = False

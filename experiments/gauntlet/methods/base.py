@@ -38,6 +38,7 @@ class Plain:
     own_lr: ClassVar[bool] = False  # brings its own learning rate: one run a column and seed
     speaks: ClassVar[bool] = False  # says what is wrong: detection and diagnosis mean something
     steps_in: ClassVar[bool] = False  # changes the user's run by decisions: false positives mean something
+    by_default: ClassVar[bool] = True  # is run where no methods are named
     packages: ClassVar[tuple[str, ...]] = ()  # that it is taken from
     settings: ClassVar[str] = "the user's optimizer and schedule, nothing else"
 

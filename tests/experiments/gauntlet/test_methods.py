@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from experiments.gauntlet.cells import OWN, Cell, Column, uniform
+from experiments.gauntlet.cells import OWN, SLICE, Cell, Column, uniform
 from experiments.gauntlet.job import Job, prepare
 from experiments.gauntlet.methods import METHODS, Plain
 from experiments.gauntlet.methods.auto_trainer import ATTEMPTS, Signs, symptom
@@ -31,7 +31,7 @@ def train(method: str, job: Job) -> Plain:
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "adam"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [m for m in METHODS if not m.startswith("without-")])
 @pytest.mark.filterwarnings("ignore")  # of the peers' packages
 def test_every_method_learns_at_a_good_learning_rate(method: str, optimizer: str) -> None:
     column = Column.parse(f"cancer/mlp-bn/{optimizer}/one-cycle")
@@ -41,6 +41,30 @@ def test_every_method_learns_at_a_good_learning_rate(method: str, optimizer: str
     if method == "auto-trainer":  # sees dying units where there are none, and restarts
         return
     assert row["metric"] > row["chance"] + (0.1 if method == "dog" else 0.25)
+
+
+@pytest.mark.parametrize(
+    ("off", "kind", "lr"), [("non-finite", "non-finite", 1e30), ("starved", "starved group", None), ("too-cold", "too cold", 1e-6)]
+)
+def test_a_rule_that_is_off_says_nothing_and_is_on_again_afterwards(off: str, kind: str, lr: float | None) -> None:
+    plan = SLICE if lr is None else uniform(lr)
+    cell = Cell(column=Column.parse("cancer/mlp/adam/flat"), plan=plan, seed=0)
+
+    def kinds(method: str) -> set[str]:
+        findings = run_cell(cell, method, "")["findings"]
+        assert findings is not None
+        return {k for f in findings for k in f["kinds"]}
+
+    assert kind in kinds("adaptlr")
+    assert kind not in kinds(f"without-{off}")
+    assert kind in kinds("adaptlr")
+
+
+@pytest.mark.parametrize("method", [m for m in METHODS if m.startswith("without-")])
+def test_every_rule_that_is_off_has_a_place_to_be_off(method: str) -> None:
+    """A rule that was renamed would be patched under its old name: this fails then."""
+    row = run_cell(Cell(column=Column.parse("cancer/mlp/adam/flat"), plan=uniform(1e-3), seed=0), method, "")
+    assert row["error"] is None, row
 
 
 @pytest.mark.parametrize("method", ["watch", "adaptlr"])
