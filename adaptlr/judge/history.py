@@ -131,7 +131,8 @@ class History:
 
     def falling(self, steps: int, frac: float) -> bool:
         """The loss has come down to so small a share within so many steps, or in all if there are fewer."""
-        return self.median(3) < frac * _median(self.losses[-steps - 3 : -steps] or self.losses[:3])
+        before = self.losses[: max(3, len(self.losses) - steps)][-3:]
+        return self.median(3) < frac * _median(before)
 
     def _schedule(self, group: GroupReading) -> tuple[bool, float]:
         """Whether a group's scheduled learning rate rests, and the largest so far."""

@@ -28,8 +28,8 @@ def first(losses: list[float], ratios: list[float] | float) -> tuple[int, str] |
         pytest.param([2.3, 3306.0], [3.6, 0.7], (1, Kind.TOO_HOT), id="ruinous-first-step"),
         pytest.param([2.4, 3.1, 2.9, 2.8, 2.8, 2.9], [1.2, 0.5, 0.3, 0.2, 0.2], (5, Kind.TOO_HOT), id="a-shock-that-lasts"),
         pytest.param([2.4, 3.1, 2.4, 2.1, 2.2, 1.8, 1.6], [1.2, 0.5, 0.3, 0.2, 0.2, 0.1], None, id="RMSprops-first-step"),
-        pytest.param([2.4, 6.1], [1.2, 0.5], (1, Kind.TOO_HOT), id="a-shock-that-ruins"),
-        pytest.param([2.4, 3.1], [2.4, 0.5], (1, Kind.TOO_HOT), id="twice-the-weights"),
+        pytest.param([2.4, 7.3], [1.2, 0.5], (1, Kind.TOO_HOT), id="a-shock-that-ruins"),
+        pytest.param([2.4, 3.1], [3.4, 0.5], (1, Kind.TOO_HOT), id="thrice-the-weights"),
         pytest.param([2.3, 2.0, 1.7, 1.5], [1.0, 0.8, 0.7, 0.6], None, id="large-ratio-but-loss-falls"),
         pytest.param([2.3, 2.9, 2.4, 2.4, 1.9, 1.3], [0.36, 0.24, 0.18, 0.14, 0.1, 0.06], None, id="healthy-bump-of-Adam"),
         pytest.param([5.8, 13.0, 2.9, 2.4, 2.3], [0.13, 0.09, 0.07, 0.06, 0.05], None, id="one-spike-and-down"),
@@ -186,7 +186,7 @@ class TestStall:
 
 
 def test_a_threshold_decides() -> None:
-    losses, ratios = [2.3, 6.6], [0.6, 0.5]
+    losses, ratios = [2.3, 7.0], [0.6, 0.5]
     assert first(losses, ratios) == (1, str(Kind.TOO_HOT))
     assert not any(play(simple(losses, ratios), Thresholds(ruin_ratio=0.9))[1])
 

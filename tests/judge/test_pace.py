@@ -194,3 +194,11 @@ class TestOutlook:
         assert ahead is not None
         assert 0 <= ahead <= (total - step) * peak * (1 + 1e-9)
         assert 1e-4 <= outlook.pace(0, step, lr=lr, resting=True, seen=lr) <= 0.03
+
+
+def test_a_loss_falls_by_the_median_of_three_not_by_one_lucky_batch() -> None:
+    """Early after a rollback the level before is that of the first three losses."""
+    after = History(losses=(0.60, 0.95, 0.94, 0.91, 0.97, 1.03, 0.80, 0.81, 0.78, 0.63, 0.76, 0.64, 0.59))
+    assert after.falling(12, 0.85)
+    assert not History(losses=(0.60, 0.95, 0.94, 0.91)).falling(12, 0.85)
+    assert not History(losses=(0.95,)).falling(12, 0.85)
