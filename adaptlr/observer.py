@@ -227,6 +227,7 @@ class Observer:
         return Reading(step=pending.step, loss=float(pending.loss), epoch=epoch, stages=stages, groups=groups)
 
     def _group_reading(self, index: int, numbers: GroupNumbers, lr: float, scale: float, decay: float) -> GroupReading:
+        n = numbers
         return GroupReading(
             index=index,
             stages=self._stages_of_group[index],
@@ -234,7 +235,14 @@ class Observer:
             scale=scale,
             weight_decay=decay,
             provenance=self._provenance[index],
-            **{f.name: getattr(numbers, f.name) for f in dataclasses.fields(numbers)},
+            update_ratio=n.update_ratio,
+            travel=n.travel,
+            weight_rms=n.weight_rms,
+            grad_rms=n.grad_rms,
+            grad_agreement=n.grad_agreement,
+            distance_index=n.distance_index,
+            nonfinite=n.nonfinite,
+            frozen=n.frozen,
         )
 
     def _place_stages(self, groups: Sequence[Sequence[nn.Parameter]]) -> None:

@@ -70,6 +70,7 @@ class WeightProbe:
         self.n_groups, self.n_columns = len(groups), len(COLUMNS)
         self.n_sampled = tuple(sampled)
         self._device = self._picks[0][0].device if self._picks else torch.device("cpu")
+        self._views: list[Tensor | None] = []  # in the middle of a step: the weights, flat, where they are plain memory
         slots = [torch.zeros(sum(sampled), device=self._device) for _ in range(3)]
         self._w0, self._w1, self._g = (list(slot.split([len(i) for _, i in self._picks])) for slot in slots)
         self._taken = tuple(slots)
@@ -85,8 +86,12 @@ class WeightProbe:
 
     def _weights(self, parts: list[Tensor], whole: Tensor) -> Tensor:
         """The sampled weights as they are, in ``whole``, which ``parts`` are the parts of."""
-        for (p, index), part in zip(self._picks, parts, strict=True):
-            _take(p.detach(), index, part)
+        views = self._views or [None] * len(parts)
+        for (p, index), flat, part in zip(self._picks, views, parts, strict=True):
+            if flat is not None and flat.data_ptr() == p.data_ptr():  # else the step has put the weights elsewhere
+                torch.index_select(flat, 0, index, out=part)
+            else:
+                _take(p.detach(), index, part)
         return whole
 
     def _grads(self) -> Tensor:
@@ -94,12 +99,13 @@ class WeightProbe:
             if p.grad is None:
                 part.zero_()
             else:
-                _take(p.grad.detach(), index, part)
+                _take(p.grad, index, part)
         return self._taken[2]
 
     @torch.no_grad()
     def before(self) -> None:
         """Take the sampled weights as they are before the step."""
+        self._views = [_flat(p, self._device) for p, _ in self._picks]
         self._weights(self._w0, self._taken[0])
         self._begun = True
 
@@ -108,8 +114,9 @@ class WeightProbe:
         """What the step did: a device tensor ``[groups, columns]`` for :func:`group_numbers`. Needs :meth:`before`."""
         if not self._begun:
             raise RuntimeError("WeightProbe.after was called without before: call before ahead of the optimizer's step")
-        self._begun = False
-        return self._sums(self._taken[0], self._weights(self._w1, self._taken[1]), self._grads())
+        after = self._weights(self._w1, self._taken[1])
+        self._forget_step()
+        return self._sums(self._taken[0], after, self._grads())
 
     @torch.no_grad()
     def restart(self) -> None:
@@ -125,7 +132,7 @@ class WeightProbe:
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Groups that were added after ``state`` was taken begin with the weights that they have now."""
-        self._begun = False
+        self._forget_step()
         saved = {k: v.to(self._device) for k, v in state.items()}
         if len(saved["start"]) != sum(self.n_sampled) or len(saved["drift"]) != self.n_groups:
             saved = self._padded(saved)
@@ -136,12 +143,24 @@ class WeightProbe:
             self._state = {k: v.clone() for k, v in saved.items()}
             self._sums = sums.make(self._state, self.n_sampled)
 
+    def _forget_step(self) -> None:
+        self._begun = False
+        self._views = []  # between steps nothing keeps memory that a parameter has left
+
     def _padded(self, saved: dict[str, Tensor]) -> dict[str, Tensor]:
         weights, old = self._weights(self._w1, self._taken[1]), len(saved["start"])
         fresh = {k: torch.zeros(len(weights) - old, device=self._device) for k in saved} | {"start": weights[old:]}
         fresh["drift"] = torch.zeros(self.n_groups - len(saved["drift"]), device=self._device)
         saved["steps"] = saved["steps"].expand(old)  # from here on each coordinate has a count of its own
         return {k: torch.cat([saved[k], fresh[k]]) for k in saved}
+
+
+def _flat(p: nn.Parameter, device: torch.device) -> Tensor | None:
+    """A flat view of the parameter's own memory, if it is plain float32 there: reading it costs half of what the parameter does."""
+    if p.layout is not torch.strided or p.dtype is not torch.float32 or p.device != device or shards.is_distributed(p):
+        return None
+    view = p.detach().view(-1) if p.is_contiguous() else None
+    return view if type(view) is Tensor else None
 
 
 def _take(t: Tensor, index: Tensor, out: Tensor) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import random
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import astuple
 from functools import partial
@@ -190,6 +191,43 @@ class TestSampled:
         assert torch.equal(p, w)
         assert torch.equal(p.grad, g)
         assert p.grad_fn is None
+
+
+class TestMemoryThatIsExchanged:
+    """``p.data = ...``, offloading and ``model.to`` put a parameter elsewhere."""
+
+    def test_in_the_middle_of_a_step(self) -> None:
+        w, g = randn(8, 8), randn(8, 8, seed=1)
+        in_place = Walk([w]).step([g])[0]
+        p = nn.Parameter(w.clone())
+        p.grad = g
+        probe = WeightProbe([[p]])
+        probe.before()
+        p.data = p.data.add(g, alpha=-0.1)
+        assert group_numbers(probe.after(), DistanceEstimate(1))[0] == in_place
+
+    def test_between_steps(self) -> None:
+        w, g, other = randn(8, 8), randn(8, 8, seed=1), randn(8, 8, seed=2)
+        walk, twin = Walk([w]), Walk([w])
+        assert walk.step([g]) == twin.step([g])
+        walk.groups[0][0].data = other.clone()
+        with torch.no_grad():
+            twin.groups[0][0].copy_(other)
+        assert walk.step([g]) == twin.step([g])
+
+    @pytest.mark.parametrize("begun", [False, True], ids=["after-a-step", "after-a-step-that-was-rolled-back"])
+    def test_what_a_parameter_has_left_is_not_kept(self, begun: bool) -> None:
+        memory = randn(8, 8).numpy()
+        p = nn.Parameter(torch.from_numpy(memory))
+        probe, left = WeightProbe([[p]]), weakref.ref(memory)
+        probe.before()
+        if begun:
+            probe.load_state_dict(probe.state_dict())
+        else:
+            probe.after()
+        del memory
+        p.data = torch.zeros(8, 8)
+        assert left() is None
 
 
 class TestWhatDoesNotCount:
