@@ -70,65 +70,64 @@ class WeightProbe:
         self.n_groups, self.n_columns = len(groups), len(COLUMNS)
         self.n_sampled = tuple(sampled)
         self._device = self._picks[0][0].device if self._picks else torch.device("cpu")
+        self._sums = sums.make(self.n_sampled, self._device)
+        self._w0, self._w1, self._g = (t.split([len(i) for _, i in self._picks]) for t in self._sums.taken)
         self._views: list[Tensor | None] = []  # in the middle of a step: the weights, flat, where they are plain memory
-        slots = [torch.zeros(sum(sampled), device=self._device) for _ in range(3)]
-        self._w0, self._w1, self._g = (list(slot.split([len(i) for _, i in self._picks])) for slot in slots)
-        self._taken = tuple(slots)
-        self._state = sums.fresh(sum(sampled), self.n_groups, self._weights(self._w0, slots[0]).clone())
-        self._sums = sums.make(self._state, self.n_sampled)
         self._begun = False
+        self._sums.state["start"].copy_(self._weights(0))
 
     def extended(self, groups: Sequence[Sequence[nn.Parameter]], *, coordinates: int, seed: int) -> WeightProbe:
         """A probe of these groups, the first of which are this one's: it goes on with them, and begins with the others."""
         more = WeightProbe(groups, coordinates=coordinates, seed=seed)  # one seed picks the same coordinates again
-        more.load_state_dict(self._state)
+        more.load_state_dict(self._sums.state)
         return more
 
-    def _weights(self, parts: list[Tensor], whole: Tensor) -> Tensor:
-        """The sampled weights as they are, in ``whole``, which ``parts`` are the parts of."""
+    @torch.no_grad()
+    def _weights(self, slot: int) -> Tensor:
+        """The sampled weights as they are, in the place for those before a step (0) or after it (1)."""
+        parts = (self._w0, self._w1)[slot]
         views = self._views or [None] * len(parts)
         for (p, index), flat, part in zip(self._picks, views, parts, strict=True):
             if flat is not None and flat.data_ptr() == p.data_ptr():  # else the step has put the weights elsewhere
                 torch.index_select(flat, 0, index, out=part)
             else:
                 _take(p.detach(), index, part)
-        return whole
+        return self._sums.taken[slot]
 
-    def _grads(self) -> Tensor:
+    @torch.no_grad()
+    def _grads(self) -> None:
         for (p, index), part in zip(self._picks, self._g, strict=True):
             if p.grad is None:
                 part.zero_()
             else:
                 _take(p.grad, index, part)
-        return self._taken[2]
 
-    @torch.no_grad()
     def before(self) -> None:
         """Take the sampled weights as they are before the step."""
         self._views = [_flat(p, self._device) for p, _ in self._picks]
-        self._weights(self._w0, self._taken[0])
+        self._weights(0)
         self._begun = True
 
-    @torch.no_grad()
     def after(self) -> Tensor:
         """What the step did: a device tensor ``[groups, columns]`` for :func:`group_numbers`. Needs :meth:`before`."""
         if not self._begun:
             raise RuntimeError("WeightProbe.after was called without before: call before ahead of the optimizer's step")
-        after = self._weights(self._w1, self._taken[1])
+        self._weights(1)
         self._forget_step()
-        return self._sums(self._taken[0], after, self._grads())
+        self._grads()
+        return self._sums()
 
-    @torch.no_grad()
     def restart(self) -> None:
         """Begin the distance estimate and the travel anew, from the weights as they are: the learning rate has changed."""
-        for name, value in self._state.items():
+        state = self._sums.state
+        for name, value in state.items():
             if name not in ("start", "seen", "g_last"):
                 value.zero_()
-        self._state["start"].copy_(self._weights(self._w1, self._taken[1]))
+        state["start"].copy_(self._weights(1))
 
     def state_dict(self) -> dict[str, Tensor]:
         """The running sums, to be put back by :meth:`load_state_dict`."""
-        return {k: v.clone() for k, v in self._state.items()}
+        return {k: v.clone() for k, v in self._sums.state.items()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Groups that were added after ``state`` was taken begin with the weights that they have now."""
@@ -136,19 +135,14 @@ class WeightProbe:
         saved = {k: v.to(self._device) for k, v in state.items()}
         if len(saved["start"]) != sum(self.n_sampled) or len(saved["drift"]) != self.n_groups:
             saved = self._padded(saved)
-        if all(v.shape == saved[k].shape for k, v in self._state.items()):
-            for name, value in self._state.items():
-                value.copy_(saved[name])
-        else:
-            self._state = {k: v.clone() for k, v in saved.items()}
-            self._sums = sums.make(self._state, self.n_sampled)
+        self._sums.load(saved)
 
     def _forget_step(self) -> None:
         self._begun = False
         self._views = []  # between steps nothing keeps memory that a parameter has left
 
     def _padded(self, saved: dict[str, Tensor]) -> dict[str, Tensor]:
-        weights, old = self._weights(self._w1, self._taken[1]), len(saved["start"])
+        weights, old = self._weights(1), len(saved["start"])
         fresh = {k: torch.zeros(len(weights) - old, device=self._device) for k in saved} | {"start": weights[old:]}
         fresh["drift"] = torch.zeros(self.n_groups - len(saved["drift"]), device=self._device)
         saved["steps"] = saved["steps"].expand(old)  # from here on each coordinate has a count of its own

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from adaptlr.measure import sums
 from adaptlr.measure.weights import DistanceEstimate, GroupNumbers, WeightProbe, group_numbers
 
 
@@ -560,3 +561,51 @@ def test_distance_estimate(drift: float, s1: float, expected: float) -> None:
     estimate.largest = [1.5, 0.0]
     assert estimate.update(0, drift, s1) == expected
     assert estimate.largest == [expected, 0.0]
+
+
+class TestOnHost:
+    """The numpy way against the definition in torch, over a run with gradients that are missing, absent or not finite."""
+
+    @settings(deadline=None, max_examples=40)
+    @given(
+        st.lists(st.integers(0, 30), min_size=1, max_size=4),
+        st.integers(0, 10_000),
+        st.lists(st.sampled_from(["plain", "sparse", "none", "nan", "inf-weight", "huge"]), min_size=1, max_size=8),
+        st.integers(0, 8),
+        st.booleans(),
+    )
+    def test_it_is_the_definition(self, sizes: list[int], seed: int, steps: list[str], reload: int, counts: bool) -> None:
+        host, twin = sums.OnHost(sizes), sums.OnDevice(sizes, torch.device("cpu"))
+        n = sum(sizes)
+        w = randn(n, seed=seed)
+        for side in (host, twin):
+            side.state["start"].copy_(w)
+        for k, kind in enumerate(steps):
+            if k == reload:  # with counts of each coordinate's own, where groups were added
+                own = {"steps": torch.full((n,), float(k)) - torch.arange(n).remainder(2).mul(k)} if counts else {}
+                state = {name: value.clone() for name, value in (host.state | own).items()}
+                for side in (host, twin):
+                    side.load(state)
+            g = randn(n, seed=seed + 1 + k)
+            after = w - 0.01 * g
+            if kind == "sparse":
+                g[::2] = 0
+            elif kind == "none":
+                g.zero_()
+            elif kind == "nan" and n:
+                g[-1] = math.nan
+            elif kind == "inf-weight" and n:
+                after[0] = math.inf
+            elif kind == "huge":
+                g *= 1e25
+            for side in (host, twin):
+                for slot, value in zip(side.taken, (w, after, g), strict=True):
+                    slot.copy_(value)
+            rows, expected = host(), twin()
+            kept = [i for i, name in enumerate(sums.COLUMNS) if name != "with_grad"]  # read only where nothing is active
+            torch.testing.assert_close(rows[:, kept], expected[:, kept], rtol=2e-5, atol=1e-5, equal_nan=True)
+            idle = expected[:, sums.COLUMNS.index("active")] == 0
+            assert torch.equal(rows[idle], expected[idle])
+            w = after.nan_to_num(0.0, 0.0, 0.0)
+        for name, value in host.state.items():
+            torch.testing.assert_close(value, twin.state[name], rtol=2e-5, atol=1e-5, equal_nan=True)
