@@ -17,7 +17,7 @@ from torch import Tensor
 
 COLUMNS = (
     *("g_last2", "g2", "w2", "update2", "travel2", "drift", "g_dot", "s1", "a2"),  # nine that are summed at each step
-    *("active", "nonfinite", "with_grad"),
+    *("active", "nonfinite"),
 )
 _SUMMED = COLUMNS.index("active")  # and what follows is known without a sum where all coordinates are in use and finite
 DRIFT = COLUMNS.index("drift")
@@ -79,9 +79,8 @@ def on_device(state: Mapping[str, Tensor], n_sampled: Sequence[int], w0: Tensor,
     st = state
     bad = ~(torch.isfinite(w1) & torch.isfinite(g))
     g, w1_ok = g.nan_to_num(0.0, 0.0, 0.0), torch.where(torch.isfinite(w1), w1, w0)
-    arrived = (g != 0).float()
     seen = st["seen"]
-    seen.copy_(torch.maximum(seen, arrived))
+    seen.copy_(torch.maximum(seen, (g != 0).float()))
     st["steps"].add_(1)
     st["m"].mul_(BETA1).add_(g, alpha=1 - BETA1)
     st["v"].mul_(BETA2).addcmul_(g, g, value=1 - BETA2)
@@ -100,7 +99,6 @@ def on_device(state: Mapping[str, Tensor], n_sampled: Sequence[int], w0: Tensor,
             seen * direction * direction,
             seen,
             bad.float(),
-            arrived,
         ],
         dim=1,
     )
@@ -137,7 +135,7 @@ class OnHost:
         ends = np.cumsum(self._n_sampled, dtype=np.int64)
         self._filled = np.array([i for i, k in enumerate(self._n_sampled) if k], dtype=np.int64)  # reduceat knows no empty part
         self._starts = (ends - np.array(self._n_sampled, dtype=np.int64))[self._filled]
-        self._all_seen = False
+        self._unseen = np.arange(n)  # where no gradient has ever arrived
         self._poisoned = False  # the last step's flags are still in the buffer
 
     def load(self, state: Mapping[str, Tensor]) -> None:
@@ -145,7 +143,7 @@ class OnHost:
         self._steps = self.state["steps"].numpy()
         for name, value in self.state.items():
             value.copy_(state[name])
-        self._all_seen = False
+        self._unseen = np.flatnonzero(self._seen == 0)
 
     def __call__(self) -> Tensor:
         out = np.zeros((len(self._n_sampled), len(COLUMNS)), dtype=np.float32)
@@ -157,12 +155,11 @@ class OnHost:
             if self._poisoned or not math.isfinite(np.add.reduce(self._work[:5], axis=None)):
                 self._clean()
             self._move_on()
-            if not self._all_seen:
+            if len(self._unseen):
                 self._mask()
-            plain = self._all_seen and not self._poisoned
-            n = _SUMMED if plain else len(COLUMNS)
+            n = len(COLUMNS) if self._poisoned or len(self._unseen) else _SUMMED
             out[self._filled, :n] = np.add.reduceat(self._work[:n], self._starts, axis=1).T
-            if plain:
+            if not len(self._unseen):
                 out[:, _SUMMED] = self._n_sampled
             self._drift *= DECAY
             self._drift += out[:, DRIFT]
@@ -195,15 +192,14 @@ class OnHost:
         g, g2, s1, a2, tmp = self._rows[4], self._work[1], self._work[7], self._work[8], self._tmp
         self._rows[3] = g
         self._steps += 1
-        t = self._steps.astype(np.float64)  # one number, or one for each coordinate
-        unbias = ((1 - BETA1**t) ** 2 / (1 - BETA2**t)).astype(np.float32)
+        t = self._steps.astype(np.float64) if self._steps.ndim else float(self._steps)  # for each coordinate, or one for all
         np.multiply(g, _GAIN, out=tmp[0:2])
         np.multiply(g2, 1 - BETA2, out=tmp[2])
         self._moving *= _FADE
         self._moving += tmp
         m, s, v = self._moving
         np.abs(s, out=s1)
-        root = np.multiply(v, unbias, out=tmp[2])
+        root = np.multiply(v, (1 - BETA1**t) ** 2 / (1 - BETA2**t), out=tmp[2])
         np.sqrt(root, out=root)
         root += _TINY
         np.divide(m, root, out=a2)
@@ -211,10 +207,11 @@ class OnHost:
 
     def _mask(self) -> None:
         """Coordinates that never had a gradient do not count."""
-        work, seen, with_grad = self._work, self._seen, self._work[11]
-        np.not_equal(self._rows[4], 0, out=with_grad)
-        np.maximum(seen, with_grad, out=seen)
-        work[9] = seen
-        self._all_seen = bool(seen.all())
+        work, seen, unseen = self._work, self._seen, self._unseen
+        arrived = self._rows[4].take(unseen) != 0
+        if arrived.any():
+            seen[unseen[arrived]] = 1
+            self._unseen = unseen[~arrived]
+        work[_SUMMED] = seen
         for column in (2, 3, 4, 8):  # w2, update2, travel2, a2
             np.multiply(work[column], seen, out=work[column])

@@ -209,7 +209,7 @@ def group_numbers(rows: Tensor, distance: DistanceEstimate) -> tuple[GroupNumber
         active = at["active"]
         d = distance.update(g, at["drift"], at["s1"])
         if active == 0:
-            out.append(GroupNumbers(nonfinite=at["nonfinite"] > 0, frozen=at["with_grad"] == 0 and at["nonfinite"] == 0))
+            out.append(GroupNumbers(nonfinite=at["nonfinite"] > 0, frozen=at["nonfinite"] == 0))
             continue
         w = math.sqrt(at["w2"]) if at["w2"] > 0 else math.nan
         update = math.sqrt(at["update2"])
