@@ -438,7 +438,7 @@ def _scalar(loss: Tensor | float) -> Tensor:
     if isinstance(loss, Tensor):
         if loss.numel() != 1:
             raise ValueError(f"the loss must be a scalar, got a tensor of shape {tuple(loss.shape)}: reduce it, e.g. loss.mean()")
-        return loss.detach().reshape(())
+        return loss.detach() if loss.ndim == 0 else loss.detach().reshape(())
     if isinstance(loss, int | float):
         return torch.tensor(float(loss))
     raise ValueError(f"the loss must be a scalar tensor or a number, got {type(loss).__name__}")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -44,8 +43,7 @@ class Sampling:
                 raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)!r}")
 
 
-@dataclass(frozen=True)
-class _Pending:
+class _Pending(NamedTuple):
     """What one optimizer step left on the device."""
 
     step: int
@@ -209,11 +207,11 @@ class Observer:
         if counts is None:
             counts = torch.zeros(len(self.stages), self._n_counters, dtype=torch.float64, device=pending.groups.device)
         both = self._ranks.merge(pending.loss, pending.groups, counts, step=self.step, epoch=pending.epoch, claim=claim)
-        return dataclasses.replace(pending, loss=both.loss, groups=both.rows, stages=both.counts, head=both.head, claim=claim)
+        return pending._replace(loss=both.loss, groups=both.rows, stages=both.counts, head=both.head, claim=claim)
 
     def _read(self, pending: _Pending) -> Reading:
-        if pending.ready is not None:
-            pending.ready.synchronize()
+        if pending.ready is not None:  # of the step before, while a whole step lies in the queue: the device does not run dry, and
+            pending.ready.synchronize()  # every rank reads a step at the same step, which asking whether it is ready would not give
         epoch = pending.epoch
         if self._ranks is not None and pending.head is not None:
             epoch = self._ranks.check(pending.head, pending.claim)
@@ -273,7 +271,7 @@ def _send(pending: _Pending) -> _Pending:
     ]
     ready = torch.cuda.Event()
     ready.record()
-    return dataclasses.replace(pending, loss=host[0], groups=host[1], stages=host[2], head=host[3], ready=ready)
+    return pending._replace(loss=host[0], groups=host[1], stages=host[2], head=host[3], ready=ready)
 
 
 def _check_groups(model: nn.Module, groups: Sequence[Sequence[nn.Parameter]]) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import namedtuple
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -74,7 +75,8 @@ class WeightProbe:
         self._w0, self._w1, self._g = (t.split([len(i) for _, i in self._picks]) for t in self._sums.taken)
         self._views: list[Tensor | None] = []  # in the middle of a step: the weights, flat, where they are plain memory
         self._begun = False
-        self._sums.state["start"].copy_(self._weights(0))
+        with torch.no_grad():
+            self._sums.state["start"].copy_(self._weights(0))
 
     def extended(self, groups: Sequence[Sequence[nn.Parameter]], *, coordinates: int, seed: int) -> WeightProbe:
         """A probe of these groups, the first of which are this one's: it goes on with them, and begins with the others."""
@@ -82,19 +84,17 @@ class WeightProbe:
         more.load_state_dict(self._sums.state)
         return more
 
-    @torch.no_grad()
     def _weights(self, slot: int) -> Tensor:
-        """The sampled weights as they are, in the place for those before a step (0) or after it (1)."""
+        """The sampled weights as they are, in the place for those before a step (0) or after it (1). Call it under ``no_grad``."""
         parts = (self._w0, self._w1)[slot]
         views = self._views or [None] * len(parts)
         for (p, index), flat, part in zip(self._picks, views, parts, strict=True):
             if flat is not None and flat.data_ptr() == p.data_ptr():  # else the step has put the weights elsewhere
                 torch.index_select(flat, 0, index, out=part)
             else:
-                _take(p.detach(), index, part)
+                _take(p, index, part)
         return self._sums.taken[slot]
 
-    @torch.no_grad()
     def _grads(self) -> None:
         for (p, index), part in zip(self._picks, self._g, strict=True):
             if p.grad is None:
@@ -102,12 +102,14 @@ class WeightProbe:
             else:
                 _take(p.grad, index, part)
 
+    @torch.no_grad()
     def before(self) -> None:
         """Take the sampled weights as they are before the step."""
         self._views = [_flat(p, self._device) for p, _ in self._picks]
         self._weights(0)
         self._begun = True
 
+    @torch.no_grad()
     def after(self) -> Tensor:
         """What the step did: a device tensor ``[groups, columns]`` for :func:`group_numbers`. Needs :meth:`before`."""
         if not self._begun:
@@ -117,6 +119,7 @@ class WeightProbe:
         self._grads()
         return self._sums()
 
+    @torch.no_grad()
     def restart(self) -> None:
         """Begin the distance estimate and the travel anew, from the weights as they are: the learning rate has changed."""
         state = self._sums.state
@@ -141,6 +144,7 @@ class WeightProbe:
         self._begun = False
         self._views = []  # between steps nothing keeps memory that a parameter has left
 
+    @torch.no_grad()
     def _padded(self, saved: dict[str, Tensor]) -> dict[str, Tensor]:
         weights, old = self._weights(1), len(saved["start"])
         fresh = {k: torch.zeros(len(weights) - old, device=self._device) for k in saved} | {"start": weights[old:]}
@@ -201,29 +205,32 @@ class DistanceEstimate:
         return self.largest[group]
 
 
+_Row = namedtuple("_Row", COLUMNS)
+
+
 def group_numbers(rows: Tensor, distance: DistanceEstimate) -> tuple[GroupNumbers, ...]:
     """Read the host copy of :meth:`WeightProbe.after`'s answer, ``[groups, columns]``, and bring ``distance`` up to date."""
     out = []
     for g, row in enumerate(rows.tolist()):
-        at = dict(zip(COLUMNS, row, strict=True))
-        active = at["active"]
-        d = distance.update(g, at["drift"], at["s1"])
+        at = _Row(*row)
+        active = at.active
+        d = distance.update(g, at.drift, at.s1)
         if active == 0:
-            out.append(GroupNumbers(nonfinite=at["nonfinite"] > 0, frozen=at["nonfinite"] == 0))
+            out.append(GroupNumbers(nonfinite=at.nonfinite > 0, frozen=at.nonfinite == 0))
             continue
-        w = math.sqrt(at["w2"]) if at["w2"] > 0 else math.nan
-        update = math.sqrt(at["update2"])
-        direction = math.sqrt(at["a2"] / active)
-        grads = math.sqrt(at["g2"] * at["g_last2"])
+        w = math.sqrt(at.w2) if at.w2 > 0 else math.nan
+        update = math.sqrt(at.update2)
+        direction = math.sqrt(at.a2 / active)
+        grads = math.sqrt(at.g2 * at.g_last2)
         out.append(
             GroupNumbers(
                 update_ratio=update / w,
-                travel=math.sqrt(at["travel2"]) / w,
+                travel=math.sqrt(at.travel2) / w,
                 weight_rms=w / math.sqrt(active),
-                grad_rms=math.sqrt(at["g2"] / active),
-                grad_agreement=at["g_dot"] / grads if grads > 0 else None,
+                grad_rms=math.sqrt(at.g2 / active),
+                grad_agreement=at.g_dot / grads if grads > 0 else None,
                 distance_index=update / math.sqrt(active) / (d * direction) if d > 0 and direction > 0 else None,
-                nonfinite=at["nonfinite"] > 0,
+                nonfinite=at.nonfinite > 0,
                 frozen=False,
             )
         )
