@@ -119,22 +119,29 @@ class OnHost:
 
     def __init__(self, n_sampled: Sequence[int]) -> None:
         n, self._n_sampled = sum(n_sampled), tuple(n_sampled)
-        self._rows = np.zeros((8, n), dtype=np.float32)  # w1, start, start - w0, g_last, g, w0, w1 - w0, w1 - start
+        rows = np.zeros((8, n), dtype=np.float32)
+        w1, start, walked, g_last, g, w0, _update, travel = rows
+        work = self._work = np.zeros((len(COLUMNS), n), dtype=np.float32)
+        self._rows, self._checked = (w1, g, w0, walked), work[:5].reshape(-1)
+        # What is subtracted and multiplied, and where it goes: each a view made once, since making one costs as much as a row does.
+        self._differences = (rows[0:2], w0, rows[6:1:-4]), (w1, start, travel)  # w1 - w0 and start - w0; w1 - start
+        self._products = (rows[3:8], rows[3:8], work[0:5]), (rows[2:4], g, work[5:7])
         self._moving = np.zeros((3, n), dtype=np.float32)  # m, s, v
-        self._work = np.zeros((len(COLUMNS), n), dtype=np.float32)
-        self._tmp = np.empty((3, n), dtype=np.float32)
+        tmp = self._tmp = np.empty((3, n), dtype=np.float32)
+        m, s, v = self._moving
+        self._averaged = g, g_last, work[1], tmp[0:2], tmp[2]
+        self._averages = m, s, v, work[7], work[8]
         self._seen = np.zeros(n, dtype=np.float32)
+        self._masked = work[2:5], work[8]  # w2, update2, travel2; a2
         self._drift = np.zeros(len(n_sampled), dtype=np.float32)
         self._steps = np.zeros((), dtype=np.float32)
-        w1, start, _, g_last, g, w0, *_ = map(torch.from_numpy, self._rows)
-        m, s, v = map(torch.from_numpy, self._moving)
-        drift, steps = torch.from_numpy(self._drift), torch.from_numpy(self._steps)
-        self.taken = (w0, w1, g)
-        self.state = {"start": start, "seen": torch.from_numpy(self._seen), "g_last": g_last, "s": s, "m": m, "v": v}
-        self.state |= {"drift": drift, "steps": steps}
+        state = {"start": start, "seen": self._seen, "g_last": g_last, "s": s, "m": m, "v": v}
+        self.state = {k: torch.from_numpy(a) for k, a in (state | {"drift": self._drift, "steps": self._steps}).items()}
+        self.taken = torch.from_numpy(w0), torch.from_numpy(w1), torch.from_numpy(g)
         ends = np.cumsum(self._n_sampled, dtype=np.int64)
-        self._filled = np.array([i for i, k in enumerate(self._n_sampled) if k], dtype=np.int64)  # reduceat knows no empty part
-        self._starts = (ends - np.array(self._n_sampled, dtype=np.int64))[self._filled]
+        filled = np.array([i for i, k in enumerate(self._n_sampled) if k], dtype=np.int64)  # reduceat knows no empty part
+        self._starts = (ends - np.array(self._n_sampled, dtype=np.int64))[filled]
+        self._filled = slice(None) if len(filled) == len(self._n_sampled) else filled
         self._unseen = np.arange(n)  # where no gradient has ever arrived
         self._poisoned = False  # the last step's flags are still in the buffer
 
@@ -146,37 +153,36 @@ class OnHost:
         self._unseen = np.flatnonzero(self._seen == 0)
 
     def __call__(self) -> Tensor:
-        out = np.zeros((len(self._n_sampled), len(COLUMNS)), dtype=np.float32)
+        out = np.zeros((len(COLUMNS), len(self._n_sampled)), dtype=np.float32)
         if not len(self._seen):
             self._steps += 1
-            return torch.from_numpy(out)
+            return torch.from_numpy(out.T)
         with np.errstate(all="ignore"):
             self._multiply()
-            if self._poisoned or not math.isfinite(np.add.reduce(self._work[:5], axis=None)):
+            if self._poisoned or not math.isfinite(np.add.reduce(self._checked)):
                 self._clean()
             self._move_on()
             if len(self._unseen):
                 self._mask()
             n = len(COLUMNS) if self._poisoned or len(self._unseen) else _SUMMED
-            out[self._filled, :n] = np.add.reduceat(self._work[:n], self._starts, axis=1).T
+            out[:n, self._filled] = np.add.reduceat(self._work[:n], self._starts, axis=1)
             if not len(self._unseen):
-                out[:, _SUMMED] = self._n_sampled
+                out[_SUMMED] = self._n_sampled
             self._drift *= DECAY
-            self._drift += out[:, DRIFT]
-            out[:, DRIFT] = self._drift
-        return torch.from_numpy(out)
+            self._drift += out[DRIFT]
+            out[DRIFT] = self._drift
+        return torch.from_numpy(out.T)
 
     def _multiply(self) -> None:
         """Differences of the rows, then the first seven columns."""
-        rows, work = self._rows, self._work
-        np.subtract(rows[0:2], rows[5], out=rows[6:1:-4])  # w1 - w0 and start - w0
-        np.subtract(rows[0], rows[1], out=rows[7])
-        np.multiply(rows[3:8], rows[3:8], out=work[0:5])
-        np.multiply(rows[2:4], rows[4], out=work[5:7])
+        for a, b, out in self._differences:
+            np.subtract(a, b, out)
+        for a, b, out in self._products:
+            np.multiply(a, b, out)
 
     def _clean(self) -> None:
         """What is not finite is flagged and taken out, and the columns are done again."""
-        w1, g, w0 = self._rows[0], self._rows[4], self._rows[5]
+        w1, g, w0, walked = self._rows
         ok, fine = np.isfinite(w1), np.isfinite(g)
         flags = self._work[COLUMNS.index("nonfinite")]
         np.logical_not(ok & fine, out=flags)
@@ -184,34 +190,33 @@ class OnHost:
         np.copyto(w1, w0, where=~ok)
         np.copyto(g, 0, where=~fine)
         self._multiply()
-        walked = np.nan_to_num(self._rows[2], nan=0.0, posinf=0.0, neginf=0.0)
-        np.multiply(walked, g, out=self._work[DRIFT])
+        np.multiply(np.nan_to_num(walked, nan=0.0, posinf=0.0, neginf=0.0), g, out=self._work[DRIFT])
 
     def _move_on(self) -> None:
         """The running averages by one step, and the columns that come of them."""
-        g, g2, s1, a2, tmp = self._rows[4], self._work[1], self._work[7], self._work[8], self._tmp
-        self._rows[3] = g
+        g, g_last, g2, gains, root = self._averaged
+        m, s, v, s1, a2 = self._averages
+        g_last[:] = g
         self._steps += 1
         t = self._steps.astype(np.float64) if self._steps.ndim else float(self._steps)  # for each coordinate, or one for all
-        np.multiply(g, _GAIN, out=tmp[0:2])
-        np.multiply(g2, 1 - BETA2, out=tmp[2])
+        np.multiply(g, _GAIN, gains)
+        np.multiply(g2, 1 - BETA2, root)
         self._moving *= _FADE
-        self._moving += tmp
-        m, s, v = self._moving
-        np.abs(s, out=s1)
-        root = np.multiply(v, (1 - BETA1**t) ** 2 / (1 - BETA2**t), out=tmp[2])
-        np.sqrt(root, out=root)
+        self._moving += self._tmp
+        np.abs(s, s1)
+        np.multiply(v, (1 - BETA1**t) ** 2 / (1 - BETA2**t), root)
+        np.sqrt(root, root)
         root += _TINY
-        np.divide(m, root, out=a2)
-        np.multiply(a2, a2, out=a2)
+        np.divide(m, root, a2)
+        np.multiply(a2, a2, a2)
 
     def _mask(self) -> None:
         """Coordinates that never had a gradient do not count."""
-        work, seen, unseen = self._work, self._seen, self._unseen
-        arrived = self._rows[4].take(unseen) != 0
+        seen, unseen = self._seen, self._unseen
+        arrived = self._averaged[0].take(unseen) != 0
         if arrived.any():
             seen[unseen[arrived]] = 1
             self._unseen = unseen[~arrived]
-        work[_SUMMED] = seen
-        for column in (2, 3, 4, 8):  # w2, update2, travel2, a2
-            np.multiply(work[column], seen, out=work[column])
+        self._work[_SUMMED] = seen
+        for columns in self._masked:
+            np.multiply(columns, seen, columns)
