@@ -73,7 +73,6 @@ class WeightProbe:
         self._device = self._picks[0][0].device if self._picks else torch.device("cpu")
         self._sums = sums.make(self.n_sampled, self._device)
         self._w0, self._w1, self._g = (t.split([len(i) for _, i in self._picks]) for t in self._sums.taken)
-        self._views: list[Tensor | None] = []  # in the middle of a step: the weights, flat, where they are plain memory
         self._begun = False
         with torch.no_grad():
             self._sums.state["start"].copy_(self._weights(0))
@@ -86,13 +85,8 @@ class WeightProbe:
 
     def _weights(self, slot: int) -> Tensor:
         """The sampled weights as they are, in the place for those before a step (0) or after it (1). Call it under ``no_grad``."""
-        parts = (self._w0, self._w1)[slot]
-        views = self._views or [None] * len(parts)
-        for (p, index), flat, part in zip(self._picks, views, parts, strict=True):
-            if flat is not None and flat.data_ptr() == p.data_ptr():  # else the step has put the weights elsewhere
-                torch.index_select(flat, 0, index, out=part)
-            else:
-                _take(p, index, part)
+        for (p, index), part in zip(self._picks, (self._w0, self._w1)[slot], strict=True):
+            _take(p, index, part)
         return self._sums.taken[slot]
 
     def _grads(self) -> None:
@@ -105,7 +99,6 @@ class WeightProbe:
     @torch.no_grad()
     def before(self) -> None:
         """Take the sampled weights as they are before the step."""
-        self._views = [_flat(p, self._device) for p, _ in self._picks]
         self._weights(0)
         self._begun = True
 
@@ -115,7 +108,7 @@ class WeightProbe:
         if not self._begun:
             raise RuntimeError("WeightProbe.after was called without before: call before ahead of the optimizer's step")
         self._weights(1)
-        self._forget_step()
+        self._begun = False
         self._grads()
         return self._sums()
 
@@ -134,15 +127,11 @@ class WeightProbe:
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Groups that were added after ``state`` was taken begin with the weights that they have now."""
-        self._forget_step()
+        self._begun = False
         saved = {k: v.to(self._device) for k, v in state.items()}
         if len(saved["start"]) != sum(self.n_sampled) or len(saved["drift"]) != self.n_groups:
             saved = self._padded(saved)
         self._sums.load(saved)
-
-    def _forget_step(self) -> None:
-        self._begun = False
-        self._views = []  # between steps nothing keeps memory that a parameter has left
 
     @torch.no_grad()
     def _padded(self, saved: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -153,21 +142,16 @@ class WeightProbe:
         return {k: torch.cat([saved[k], fresh[k]]) for k in saved}
 
 
-def _flat(p: nn.Parameter, device: torch.device) -> Tensor | None:
-    """A flat view of the parameter's own memory, if it is plain float32 there: reading it costs half of what the parameter does."""
-    if p.layout is not torch.strided or p.dtype is not torch.float32 or p.device != device or shards.is_distributed(p):
-        return None
-    view = p.detach().view(-1) if p.is_contiguous() else None
-    return view if type(view) is Tensor else None
-
-
 def _take(t: Tensor, index: Tensor, out: Tensor) -> None:
     """The entries of ``t`` at these places of its flattened self, or of this rank's part of it, into ``out``."""
-    t = shards.local(t)
-    if t.layout is torch.strided and t.dtype is torch.float32 and t.device == out.device:
+    t = t if type(t) in _PLAIN else shards.local(t)
+    if t.dtype is torch.float32 and t.layout is torch.strided and t.device == out.device:
         torch.take(t, index, out=out)
     else:
         out.copy_(_entries(t, index))
+
+
+_PLAIN = (nn.Parameter, Tensor)  # what is asked no further: that costs as much as the reading
 
 
 def _entries(t: Tensor, index: Tensor) -> Tensor:
