@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -33,6 +34,7 @@ from adaptlr.trace import Trace
 
 _STATE_VERSION = 2
 _LONGEST_WAIT = 100  # calls of step before the first optimizer step, after which the user is asked whether there is one
+_SNAPSHOT_BUDGET = 0.005  # share of the run's time that snapshots may take, past the first steps
 _CERTIFY_STEPS = 8  # healthy steps after a snapshot that certify it
 
 
@@ -123,7 +125,7 @@ class Controller:
         self._history = History(outlook=Outlook(total_steps=total_steps, peak_lrs=None if peak_lrs is None else tuple(peak_lrs)))
         n = self._observer.n_groups
         self._control = Control(groups=tuple(GroupControl() for _ in range(n)))
-        self._ring = Ring()
+        self._ring = Ring(budget_frac=_SNAPSHOT_BUDGET if self._ranks is None else None)  # ranks' clocks differ
         self._healthy_since = 0
         self._peaks: tuple[float, ...] = (0.0,) * n
         self._losses: list[Tensor] = []
@@ -363,7 +365,8 @@ class Controller:
             return
         self._control, decision = acquit(self._control, reading, self._history)
         if decision is None:
-            self._control, decision = decide(self.settings, self._control, findings, reading, self._history, self._refuges())
+            refuges = self._refuges() if findings else ()
+            self._control, decision = decide(self.settings, self._control, findings, reading, self._history, refuges)
         if decision is not None and decision.action is Action.HOLD and not new:
             decision = None
         for finding in findings:
@@ -395,7 +398,9 @@ class Controller:
 
     def _snapshot(self) -> None:
         memory = {**self._observer.memory(), "per_lr": tuple(g.per_lr for g in self._control.groups)}
-        self._ring.add(capture(self._observer.step, self._model, self._port, self._extras, memory=memory, device=self._device))
+        begin = time.perf_counter()
+        taken = capture(self._observer.step, self._model, self._port, self._extras, memory=memory, device=self._device)
+        self._ring.add(taken, seconds=time.perf_counter() - begin)
 
     def _roll_back(self, step: int) -> None:
         taken = self._ring.take(step)
@@ -434,7 +439,7 @@ def _scalar(loss: Tensor | float) -> Tensor:
     if isinstance(loss, Tensor):
         if loss.numel() != 1:
             raise ValueError(f"the loss must be a scalar, got a tensor of shape {tuple(loss.shape)}: reduce it, e.g. loss.mean()")
-        return loss.detach().reshape(())
+        return loss.detach() if loss.ndim == 0 else loss.detach().reshape(())
     if isinstance(loss, int | float):
         return torch.tensor(float(loss))
     raise ValueError(f"the loss must be a scalar tensor or a number, got {type(loss).__name__}")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -45,8 +44,7 @@ class Sampling:
                 raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)!r}")
 
 
-@dataclass(frozen=True)
-class _Pending:
+class _Pending(NamedTuple):
     """What one optimizer step left on the device."""
 
     step: int
@@ -213,11 +211,11 @@ class Observer:
         if counts is None:
             counts = torch.zeros(len(self.stages), self._n_counters, dtype=torch.float64, device=pending.groups.device)
         both = self._ranks.merge(pending.loss, pending.groups, counts, step=self.step, epoch=pending.epoch, claim=claim)
-        return dataclasses.replace(pending, loss=both.loss, groups=both.rows, stages=both.counts, head=both.head, claim=claim)
+        return pending._replace(loss=both.loss, groups=both.rows, stages=both.counts, head=both.head, claim=claim)
 
     def _read(self, pending: _Pending) -> Reading:
-        if pending.ready is not None:
-            pending.ready.synchronize()
+        if pending.ready is not None:  # of the step before, while a whole step lies in the queue: the device does not run dry, and
+            pending.ready.synchronize()  # every rank reads a step at the same step, which asking whether it is ready would not give
         epoch = pending.epoch
         if self._ranks is not None and pending.head is not None:
             epoch = self._ranks.check(pending.head, pending.claim)
@@ -232,6 +230,7 @@ class Observer:
         return Reading(step=pending.step, loss=float(pending.loss), epoch=epoch, stages=stages, groups=groups, norm_var=norm_var)
 
     def _group_reading(self, index: int, numbers: GroupNumbers, lr: float, scale: float, decay: float) -> GroupReading:
+        n = numbers
         return GroupReading(
             index=index,
             stages=self._stages_of_group[index],
@@ -239,7 +238,14 @@ class Observer:
             scale=scale,
             weight_decay=decay,
             provenance=self._provenance[index],
-            **{f.name: getattr(numbers, f.name) for f in dataclasses.fields(numbers)},
+            update_ratio=n.update_ratio,
+            travel=n.travel,
+            weight_rms=n.weight_rms,
+            grad_rms=n.grad_rms,
+            grad_agreement=n.grad_agreement,
+            distance_index=n.distance_index,
+            nonfinite=n.nonfinite,
+            frozen=n.frozen,
         )
 
     def _place_stages(self, groups: Sequence[Sequence[nn.Parameter]]) -> None:
@@ -271,7 +277,7 @@ def _send(pending: _Pending) -> _Pending:
     ready = torch.cuda.Event()
     ready.record()
     loss, groups, stages, head, norm_var = host
-    return dataclasses.replace(pending, loss=loss, groups=groups, stages=stages, head=head, norm_var=norm_var, ready=ready)
+    return pending._replace(loss=loss, groups=groups, stages=stages, head=head, norm_var=norm_var, ready=ready)
 
 
 def _check_groups(model: nn.Module, groups: Sequence[Sequence[nn.Parameter]]) -> None:

@@ -122,14 +122,15 @@ class TorchOptimizer:
         return [float(g["lr"]) for g in self.optimizer.param_groups]
 
     def weight_decays(self) -> list[float]:
-        names = {c.__name__ for c in type(self.optimizer).__mro__}  # a user's own kind of RMSprop decays as RMSprop does
-        shrinks = names.isdisjoint(_NORMALISED)
+        shrinks = _shrinks(type(self.optimizer))
         return [
             float(g.get("weight_decay", 0.0) or 0.0) if g.get("decoupled_weight_decay", shrinks) else 0.0
             for g in self.optimizer.param_groups
         ]
 
     def multiply_lr(self, scales: Sequence[float]) -> Callable[[], None]:
+        if all(scale == 1.0 for scale in scales):
+            return _nothing
         undo: list[tuple[dict[str, Any], Any, Tensor | None]] = []
         lrs = Counter(id(g["lr"]) for g in self.optimizer.param_groups)
         for group, scale in zip(self.optimizer.param_groups, scales, strict=False):
@@ -202,6 +203,16 @@ class TorchOptimizer:
 
     def unpack(self, packed: Any) -> Any:
         return by_parameter(packed, self.params(), self._device)
+
+
+def _nothing() -> None:
+    """What takes back no change."""
+
+
+@functools.cache
+def _shrinks(kind: type[torch.optim.Optimizer]) -> bool:
+    """Its weight decay makes weights smaller by lr x decay, as far as its name tells."""
+    return not any(c.__name__ in _NORMALISED for c in kind.__mro__)  # a user's own kind of RMSprop decays as RMSprop does
 
 
 def _on_error(optimizer: torch.optim.Optimizer, failed: Callable[[], None]) -> Callable[[], None]:

@@ -1,7 +1,9 @@
 """Capture and restore a training run, and a short ring of captures to go back to.
 
 Memory: a snapshot holds the model's parameters and buffers and the optimizer's state once; the ring holds at most ``size`` of
-them, the first of which is the run's start. Time: one copy of those bytes per capture, at steps that grow further apart.
+them, the first of which is the run's start. Time: one copy of those bytes per capture, at steps that grow further apart. The
+start and the captures up to step 128 cost what they cost; a single process makes later ones no oftener than a share of the run's
+time allows, by its clock. Several ranks look at no clock, since theirs would differ, and with them what a rollback restores.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptlr.act.optimizer import OptimizerPort, copy_tensors
+from adaptlr.act.pace import DEVICE_BYTES_PER_S, Pace
 
 
 class Stateful(Protocol):
@@ -40,6 +43,26 @@ class Snapshot:
         with torch.no_grad():
             own = [t.to_local() if hasattr(t, "to_local") else t for t in self.tensors.values()]  # type: ignore[attr-defined]
         return sum(t.numel() * t.element_size() for t in own)
+
+    @property
+    def device_seconds(self) -> float:
+        """About how long a GPU copies what it holds of this, the optimizer's part included; 0 where the host does the copying."""
+        on_device = sum(t.numel() * t.element_size() for t in (*self.tensors.values(), *_within(self.optimizer)) if t.is_cuda)
+        return on_device / DEVICE_BYTES_PER_S
+
+
+def _within(value: Any) -> Iterator[Tensor]:
+    """The tensors in nested containers."""
+    if isinstance(value, nn.Parameter):  # whose state it is, not a copy
+        return
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from _within(part)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _within(part)
 
 
 def pack(snapshot: Snapshot, optimizer: OptimizerPort) -> dict[str, Any]:
@@ -112,13 +135,15 @@ class Ring:
 
     Args:
         size: snapshots held, at least 2.
-        longest_gap: steps between captures never exceed it.
+        longest_gap: the schedule's steps between captures never exceed it.
+        budget_frac: share of the run's time that captures may take, (0, 1]; past step 128, where the schedule would take more, gaps
+            are longer. None looks at no clock: captures come as scheduled, at the same steps on every rank.
 
     Captures come every 8 steps at first, then whenever the run has become a quarter longer, and at last every ``longest_gap``: what
     a rollback takes away is a small share of what was done.
     """
 
-    def __init__(self, *, size: int = 4, longest_gap: int = 200) -> None:
+    def __init__(self, *, size: int = 4, longest_gap: int = 200, budget_frac: float | None = None) -> None:
         if size < 2:
             raise ValueError(f"a ring holds at least 2 snapshots (the start and one more), got size={size}")
         if longest_gap < 1:
@@ -128,6 +153,7 @@ class Ring:
         self._held: list[Snapshot] = []
         self._certified: set[int] = set()
         self._last = 0
+        self._pace = None if budget_frac is None else Pace(budget_frac)
 
     def __len__(self) -> int:
         return len(self._held)
@@ -136,11 +162,17 @@ class Ring:
         return iter(self._held)
 
     def due(self, step: int) -> bool:
-        """Is it time for a capture before optimizer step ``step``?"""
-        return not self._held or step - self._last >= min(self._gap, max(8, self._last // 4))
+        """Is it time for a capture before optimizer step ``step``? To be asked once a step."""
+        if self._pace is not None:
+            self._pace.tick()
+        if self._held and step - self._last < min(self._gap, max(8, self._last // 4)):
+            return False
+        return not self._held or self._pace is None or self._pace.allows(step)
 
-    def add(self, snapshot: Snapshot) -> None:
-        """Hold ``snapshot``; the oldest but the start makes room, an uncertified one before a certified one."""
+    def add(self, snapshot: Snapshot, *, seconds: float = 0.0) -> None:
+        """Hold ``snapshot``, which took so long; the oldest but the start makes room, an uncertified one before a certified one."""
+        if self._pace is not None:
+            self._pace.captured(snapshot.step, max(seconds, snapshot.device_seconds))
         if len(self._held) >= self._size:
             middle = self._held[1:-1] or self._held[1:]
             self._held.remove(next((s for s in middle if s.step not in self._certified), middle[0]))

@@ -100,7 +100,7 @@ class ActivationProbe:
         groups = groups if groups is not None else [None] * len(self.stages)
         return tuple(
             stage_reading(row, name=stage.name, path=stage.path, group=group, hist_max=self._hist_max)
-            for stage, group, row in zip(self.stages, groups, host_counts, strict=True)
+            for stage, group, row in zip(self.stages, groups, host_counts.cpu().numpy(), strict=True)
             if row[0] > 0
         )
 

@@ -34,40 +34,39 @@ def count_on_host(values: np.ndarray, bars: Bars, *, hist_bins: int, hist_max: f
             safe = np.where(finite, safe, 0.0)
             sumsq = float(safe.dot(safe))
         n_finite = n if finite is None else int(np.count_nonzero(finite))
-        safe_size = np.abs(safe)
+        n_nan = 0 if finite is None else _n(np.isnan(flat))
+        total = float(np.add.reduce(safe))
+        safe_size = np.abs(safe, out=safe)
         quiet = safe_size <= bars.quiet_of_rms * math.sqrt(sumsq / max(n_finite, 1))
         if finite is not None:
             quiet &= finite
         size = np.abs(flat)
-        in_range = size <= hist_max
-        n_in_range = _n(in_range)
-        below = flat < 0
-        rest = flat >= 0
-        seed_low = rest & (flat < 2 * bars.histc_bin)
-        same = bars.histc_max == hist_max
-        seed_in_range = in_range if same else size <= bars.histc_max
+        all_in_range = finite is None and float(safe_size.max()) <= hist_max
+        in_range = None if all_in_range else size <= hist_max
+        n_in_range = n if in_range is None else _n(in_range)
+        below = _n(flat < 0)  # of a NaN neither this holds nor what it is taken from
         dormant, of = 0, 0
         if units >= 2 and places >= bars.min_per_unit:
-            per_unit = safe_size.reshape(units, places).mean(1)
-            dormant, of = _n(per_unit <= bars.dormant_of_mean * per_unit.mean()), units
-        hist = _histogram(safe_size, None if n_in_range == n else in_range, hist_bins, hist_max)
-        n_nan = 0 if finite is None else _n(np.isnan(flat))
+            per_unit = np.add.reduce(safe_size.reshape(units, places), axis=1)
+            dormant, of = _n(per_unit <= bars.dormant_of_mean * (np.add.reduce(per_unit) / units)), units
+        wide = all_in_range and bars.histc_max >= hist_max
         head = (
             n,
             n - n_finite,
-            float(np.add.reduce(safe)),
+            total,
             sumsq,
             _n(quiet),
-            _n(seed_low),
-            _n(rest & seed_in_range),
+            _n(flat < 2 * bars.histc_bin) - below,
+            (n if wide else _n(flat <= bars.histc_max)) - below,
             _n(flat <= bars.fastai_near_zero),
             _n(size < bars.histc_bin),
-            n_in_range if same else _n(seed_in_range),
-            _n(below),
+            n if wide else _n(size <= bars.histc_max),
+            below,
             n - n_in_range - n_nan,
             dormant,
             of,
         )
+        hist = _histogram(safe_size, in_range, hist_bins, hist_max)
     return np.concatenate([np.array(head, dtype=np.float64), hist])
 
 
@@ -76,10 +75,10 @@ def _n(flags: np.ndarray) -> int:
 
 
 def _histogram(size: np.ndarray, in_range: np.ndarray | None, bins: int, top: float) -> np.ndarray:
-    """Counts of ``size`` in equal bins over [0, top], of those ``in_range``; None: of all."""
+    """Counts of ``size``, which is written over, in equal bins over [0, top], of those ``in_range``; None: of all."""
     if in_range is not None:
         size = size[in_range]
-    at = (size * (bins / top)).astype(np.intp)
+    at = np.multiply(size, bins / top, out=size).astype(np.intp)
     counts = np.bincount(at, minlength=bins)
     counts[bins - 1] += counts[bins:].sum()  # the upper edge itself
     return counts[:bins]

@@ -64,7 +64,6 @@ class ActivationSample:
         if not 1 <= self.per_unit <= self.size:
             raise ValueError(f"per_unit must lie in [1, size]; got per_unit={self.per_unit}, size={self.size}")
 
-    @torch.no_grad()
     def take(self, x: Tensor) -> Tensor:
         """The sampled activations [units, places], detached, as float32 (float64 stays); no copy of the rest is made.
 
@@ -119,7 +118,6 @@ def _coprime_near_golden(n: int) -> int:
     return step
 
 
-@torch.no_grad()
 def count(values: Tensor, *, hist_bins: int = 40, hist_max: float = 10.0) -> Tensor:
     """Counts of sampled activations, as a vector [len(COUNTERS) + hist_bins] on their device, float64 (float32 on MPS).
 
@@ -199,8 +197,8 @@ def stage_reading(
     Raises:
         ValueError: nothing was counted.
     """
-    flat = np.asarray(counts, dtype=np.float64)
-    c = dict(zip(COUNTERS, flat.tolist(), strict=False))
+    flat = np.asarray(counts, dtype=np.float64).tolist()
+    c = dict(zip(COUNTERS, flat, strict=False))
     if not c["n"] > 0:
         raise ValueError(f"stage {name!r}: no activation was counted")
     n_finite = c["n"] - c["nonfinite"]
@@ -221,7 +219,7 @@ def stage_reading(
         over_range_frac=c["over_range"] / c["n"],
         nonfinite_frac=c["nonfinite"] / c["n"],
         dormant_frac=c["dormant"] / c["units"] if c["units"] else None,
-        hist=tuple(int(k) for k in flat[len(COUNTERS) :]),
+        hist=tuple(map(int, flat[len(COUNTERS) :])),
         hist_max=hist_max,
     )
 

@@ -7,36 +7,70 @@ does it in numpy in one buffer: on a CPU a tensor operation on 2,048 numbers is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-COLUMNS = ("active", "w2", "update2", "travel2", "g2", "g_last2", "g_dot", "nonfinite", "drift", "s1", "a2", "with_grad")
+COLUMNS = (
+    *("g_last2", "g2", "w2", "update2", "travel2", "drift", "g_dot", "s1", "a2"),  # nine that are summed at each step
+    *("active", "nonfinite"),
+)
+_SUMMED = COLUMNS.index("active")  # and what follows is known without a sum where all coordinates are in use and finite
 DRIFT = COLUMNS.index("drift")
 
 DECAY = 0.995  # of the running sums behind the distance estimate: forgets the start after some 200 steps
 BETA1, BETA2 = 0.9, 0.99  # of the normalised direction that the step is compared with
 _TINY = 1e-30
-
-#: (weights before, weights after, gradients) of the sampled coordinates -> rows [groups, columns]; moves the state on in place.
-StepSums = Callable[[Tensor, Tensor, Tensor], Tensor]
-
-
-def fresh(n: int, groups: int, start: Tensor) -> dict[str, Tensor]:
-    """The running state of ``n`` coordinates in so many groups, before the first step; ``start`` are their weights."""
-    names = ("seen", "g_last", "s", "m", "v")  # seen: 1 where a gradient has ever arrived; s: decayed sum of gradients
-    zeros = {k: torch.zeros(n, device=start.device) for k in names}
-    drift = torch.zeros(groups, device=start.device)  # decayed sum of <g, start - w>
-    return {"start": start, **zeros, "drift": drift, "steps": torch.zeros((), device=start.device)}
+_FADE = np.array([[BETA1], [DECAY], [BETA2]], dtype=np.float32)  # of m, s and v
+_GAIN = np.array([[1 - BETA1], [1.0]], dtype=np.float32)  # of the gradient in m and s
+# start: weights at the start; seen: 1 where a gradient has ever arrived; s: decayed sum of gradients; m, v: Adam's averages
+_STATE = ("start", "seen", "g_last", "s", "m", "v")  # and drift: decayed sum of <g, start - w>, of each group; steps
 
 
-def make(state: dict[str, Tensor], n_sampled: Sequence[int]) -> StepSums:
-    """The way that suits the state's device. The state's tensors must stay the same objects from here on."""
-    if state["start"].device.type == "cpu" and state["steps"].ndim == 0:  # groups added in mid-run have counts of their own
-        return OnHost(state, n_sampled)
-    return lambda w0, w1, g: on_device(state, n_sampled, w0, w1, g)
+class StepSums(Protocol):
+    """Sums of one step, and the running state that they need.
+
+    Attributes:
+        taken: weights before, weights after and gradients of the sampled coordinates [n]: to be written into before each call.
+        state: the running state by name.
+    """
+
+    taken: tuple[Tensor, Tensor, Tensor]
+    state: dict[str, Tensor]
+
+    def __call__(self) -> Tensor:
+        """Rows [groups, columns] of the step that ``taken`` holds; moves the state on."""
+        ...
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a copy of another's ``state``. Its ``steps`` may be one for each coordinate: of groups added in mid-run."""
+        ...
+
+
+def make(n_sampled: Sequence[int], device: torch.device) -> StepSums:
+    """For groups of so many coordinates each, laid end to end: the way that suits the device."""
+    return OnHost(n_sampled) if device.type == "cpu" else OnDevice(n_sampled, device)
+
+
+class OnDevice:
+    """:func:`on_device` with its state."""
+
+    def __init__(self, n_sampled: Sequence[int], device: torch.device) -> None:
+        n, self._n_sampled = sum(n_sampled), tuple(n_sampled)
+        self.taken = (torch.zeros(n, device=device), torch.zeros(n, device=device), torch.zeros(n, device=device))
+        self.state = {k: torch.zeros(n, device=device) for k in _STATE}
+        self.state["drift"] = torch.zeros(len(n_sampled), device=device)
+        self.state["steps"] = torch.zeros((), device=device)
+
+    def __call__(self) -> Tensor:
+        return on_device(self.state, self._n_sampled, *self.taken)
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        self.state = {name: state[name].clone() for name in self.state}
 
 
 @torch.no_grad()
@@ -45,9 +79,8 @@ def on_device(state: Mapping[str, Tensor], n_sampled: Sequence[int], w0: Tensor,
     st = state
     bad = ~(torch.isfinite(w1) & torch.isfinite(g))
     g, w1_ok = g.nan_to_num(0.0, 0.0, 0.0), torch.where(torch.isfinite(w1), w1, w0)
-    arrived = (g != 0).float()
     seen = st["seen"]
-    seen.copy_(torch.maximum(seen, arrived))
+    seen.copy_(torch.maximum(seen, (g != 0).float()))
     st["steps"].add_(1)
     st["m"].mul_(BETA1).add_(g, alpha=1 - BETA1)
     st["v"].mul_(BETA2).addcmul_(g, g, value=1 - BETA2)
@@ -55,18 +88,17 @@ def on_device(state: Mapping[str, Tensor], n_sampled: Sequence[int], w0: Tensor,
     st["s"].mul_(DECAY).add_(g)
     columns = torch.stack(
         [
-            seen,
+            st["g_last"] * st["g_last"],
+            g * g,
             seen * w0 * w0,
             seen * (w1_ok - w0) ** 2,
             seen * (w1_ok - st["start"]) ** 2,
-            g * g,
-            st["g_last"] * st["g_last"],
-            g * st["g_last"],
-            bad.float(),
             g * (st["start"] - w0).nan_to_num(0.0, 0.0, 0.0),
+            g * st["g_last"],
             st["s"].abs(),
             seen * direction * direction,
-            arrived,
+            seen,
+            bad.float(),
         ],
         dim=1,
     )
@@ -79,89 +111,112 @@ def on_device(state: Mapping[str, Tensor], n_sampled: Sequence[int], w0: Tensor,
 
 
 class OnHost:
-    """:func:`on_device` for a state in the processor's memory, in numpy: about thirty operations in one buffer.
+    """:func:`on_device` in numpy: some twenty operations, each on as many rows at once as the order of the rows allows.
 
     Args:
-        state: from :func:`fresh`; its tensors are written in place.
         n_sampled: coordinates of each group, laid end to end.
     """
 
-    def __init__(self, state: dict[str, Tensor], n_sampled: Sequence[int]) -> None:
-        self._state, self._n_sampled = state, tuple(n_sampled)
-        self._at = {k: v.numpy() for k, v in state.items()}
-        n = sum(n_sampled)
-        self._work = np.zeros((len(COLUMNS), n), dtype=np.float32)
-        self._tmp = np.empty(n, dtype=np.float32)
+    def __init__(self, n_sampled: Sequence[int]) -> None:
+        n, self._n_sampled = sum(n_sampled), tuple(n_sampled)
+        rows = np.zeros((8, n), dtype=np.float32)
+        w1, start, walked, g_last, g, w0, _update, travel = rows
+        work = self._work = np.zeros((len(COLUMNS), n), dtype=np.float32)
+        self._rows, self._checked = (w1, g, w0, walked), work[:5].reshape(-1)
+        # What is subtracted and multiplied, and where it goes: each a view made once, since making one costs as much as a row does.
+        self._differences = (rows[0:2], w0, rows[6:1:-4]), (w1, start, travel)  # w1 - w0 and start - w0; w1 - start
+        self._products = (rows[3:8], rows[3:8], work[0:5]), (rows[2:4], g, work[5:7])
+        self._moving = np.zeros((3, n), dtype=np.float32)  # m, s, v
+        tmp = self._tmp = np.empty((3, n), dtype=np.float32)
+        m, s, v = self._moving
+        self._averaged = g, g_last, work[1], tmp[0:2], tmp[2]
+        self._averages = m, s, v, work[7], work[8]
+        self._seen = np.zeros(n, dtype=np.float32)
+        self._masked = work[2:5], work[8]  # w2, update2, travel2; a2
+        self._drift = np.zeros(len(n_sampled), dtype=np.float32)
+        self._steps = np.zeros((), dtype=np.float32)
+        state = {"start": start, "seen": self._seen, "g_last": g_last, "s": s, "m": m, "v": v}
+        self.state = {k: torch.from_numpy(a) for k, a in (state | {"drift": self._drift, "steps": self._steps}).items()}
+        self.taken = torch.from_numpy(w0), torch.from_numpy(w1), torch.from_numpy(g)
         ends = np.cumsum(self._n_sampled, dtype=np.int64)
-        self._filled = np.array([i for i, k in enumerate(self._n_sampled) if k], dtype=np.int64)
-        self._starts = (ends - np.array(self._n_sampled, dtype=np.int64))[self._filled]
-        self._all_seen = False
+        filled = np.array([i for i, k in enumerate(self._n_sampled) if k], dtype=np.int64)  # reduceat knows no empty part
+        self._starts = (ends - np.array(self._n_sampled, dtype=np.int64))[filled]
+        self._filled = slice(None) if len(filled) == len(self._n_sampled) else filled
+        self._unseen = np.arange(n)  # where no gradient has ever arrived
         self._poisoned = False  # the last step's flags are still in the buffer
 
-    def __call__(self, before: Tensor, after: Tensor, grads: Tensor) -> Tensor:
-        rows = np.zeros((len(self._n_sampled), len(COLUMNS)), dtype=np.float32)
-        if not len(self._tmp):
-            return torch.from_numpy(rows)
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        self.state["steps"] = state["steps"].clone()
+        self._steps = self.state["steps"].numpy()
+        for name, value in self.state.items():
+            value.copy_(state[name])
+        self._unseen = np.flatnonzero(self._seen == 0)
+
+    def __call__(self) -> Tensor:
+        out = np.zeros((len(COLUMNS), len(self._n_sampled)), dtype=np.float32)
+        if not len(self._seen):
+            self._steps += 1
+            return torch.from_numpy(out.T)
         with np.errstate(all="ignore"):
-            w0, w1, g = before.numpy(), after.numpy(), grads.numpy()
-            active, w2, update2, travel2, g2, g_last2, g_dot, nonfinite, drift, s1, a2, with_grad = self._work
-            at, tmp = self._at, self._tmp
-            np.multiply(g, g, out=g2)
-            np.subtract(w1, w0, out=update2)
-            np.multiply(update2, update2, out=update2)
-            np.subtract(at["start"], w0, out=tmp)
-            if self._poisoned or not np.isfinite(np.add.reduce(g2) + np.add.reduce(update2)):
-                w1, g = self._clean(w0, w1, g, nonfinite)
-                np.multiply(g, g, out=g2)
-                np.square(w1 - w0, out=update2)
-                tmp[:] = np.nan_to_num(tmp, nan=0.0, posinf=0.0, neginf=0.0)
-            np.multiply(tmp, g, out=drift)
-            np.multiply(w0, w0, out=w2)
-            np.subtract(w1, at["start"], out=travel2)
-            np.multiply(travel2, travel2, out=travel2)
-            np.multiply(at["g_last"], at["g_last"], out=g_last2)
-            np.multiply(at["g_last"], g, out=g_dot)
-            at["g_last"][:] = g
-            self._move_on(g, g2, s1, a2)
-            if not self._all_seen or not at["seen"][0]:  # a state that was loaded, or of a run that began anew
-                np.not_equal(g, 0, out=with_grad)
-                np.maximum(at["seen"], with_grad, out=at["seen"])
-                active[:] = at["seen"]
-                self._all_seen = bool(active.all())
-                for row in (w2, update2, travel2, a2):
-                    np.multiply(row, active, out=row)
-            rows[self._filled] = np.add.reduceat(self._work, self._starts, axis=1).T
-            kept = at["drift"]
-            kept *= DECAY
-            kept += rows[:, DRIFT]
-            rows[:, DRIFT] = kept
-        return torch.from_numpy(rows)
+            self._multiply()
+            if self._poisoned or not math.isfinite(np.add.reduce(self._checked)):
+                self._clean()
+            self._move_on()
+            if len(self._unseen):
+                self._mask()
+            n = len(COLUMNS) if self._poisoned or len(self._unseen) else _SUMMED
+            out[:n, self._filled] = np.add.reduceat(self._work[:n], self._starts, axis=1)
+            if not len(self._unseen):
+                out[_SUMMED] = self._n_sampled
+            self._drift *= DECAY
+            self._drift += out[DRIFT]
+            out[DRIFT] = self._drift
+        return torch.from_numpy(out.T)
 
-    def _clean(self, w0: np.ndarray, w1: np.ndarray, g: np.ndarray, nonfinite: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Weights and gradients with what is not finite flagged and taken out."""
-        ok = np.isfinite(w1)
-        fine = np.isfinite(g)
-        nonfinite[:] = ~(ok & fine)
-        self._poisoned = bool(nonfinite.any())
-        return np.where(ok, w1, w0), np.where(fine, g, np.float32(0))
+    def _multiply(self) -> None:
+        """Differences of the rows, then the first seven columns."""
+        for a, b, out in self._differences:
+            np.subtract(a, b, out)
+        for a, b, out in self._products:
+            np.multiply(a, b, out)
 
-    def _move_on(self, g: np.ndarray, g2: np.ndarray, s1: np.ndarray, a2: np.ndarray) -> None:
+    def _clean(self) -> None:
+        """What is not finite is flagged and taken out, and the columns are done again."""
+        w1, g, w0, walked = self._rows
+        ok, fine = np.isfinite(w1), np.isfinite(g)
+        flags = self._work[COLUMNS.index("nonfinite")]
+        np.logical_not(ok & fine, out=flags)
+        self._poisoned = bool(flags.any())
+        np.copyto(w1, w0, where=~ok)
+        np.copyto(g, 0, where=~fine)
+        self._multiply()
+        np.multiply(np.nan_to_num(walked, nan=0.0, posinf=0.0, neginf=0.0), g, out=self._work[DRIFT])
+
+    def _move_on(self) -> None:
         """The running averages by one step, and the columns that come of them."""
-        at, tmp = self._at, self._tmp
-        m, v, s, steps = at["m"], at["v"], at["s"], at["steps"]
-        steps += 1
-        t = float(steps)
-        m *= BETA1
-        np.multiply(g, 1 - BETA1, out=tmp)
-        m += tmp
-        v *= BETA2
-        np.multiply(g2, 1 - BETA2, out=tmp)
-        v += tmp
-        s *= DECAY
-        s += g
-        np.abs(s, out=s1)
-        np.multiply(v, (1 - BETA1**t) ** 2 / (1 - BETA2**t), out=tmp)
-        np.sqrt(tmp, out=tmp)
-        tmp += _TINY
-        np.divide(m, tmp, out=a2)
-        np.multiply(a2, a2, out=a2)
+        g, g_last, g2, gains, root = self._averaged
+        m, s, v, s1, a2 = self._averages
+        g_last[:] = g
+        self._steps += 1
+        t = self._steps.astype(np.float64) if self._steps.ndim else float(self._steps)  # for each coordinate, or one for all
+        np.multiply(g, _GAIN, gains)
+        np.multiply(g2, 1 - BETA2, root)
+        self._moving *= _FADE
+        self._moving += self._tmp
+        np.abs(s, s1)
+        np.multiply(v, (1 - BETA1**t) ** 2 / (1 - BETA2**t), root)
+        np.sqrt(root, root)
+        root += _TINY
+        np.divide(m, root, a2)
+        np.multiply(a2, a2, a2)
+
+    def _mask(self) -> None:
+        """Coordinates that never had a gradient do not count."""
+        seen, unseen = self._seen, self._unseen
+        arrived = self._averaged[0].take(unseen) != 0
+        if arrived.any():
+            seen[unseen[arrived]] = 1
+            self._unseen = unseen[~arrived]
+        self._work[_SUMMED] = seen
+        for columns in self._masked:
+            np.multiply(columns, seen, columns)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import namedtuple
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -55,6 +56,7 @@ class WeightProbe:
     def __init__(
         self, groups: Sequence[Sequence[nn.Parameter]], *, coordinates: int = 2048, seed: int = 0, first_rank: bool = True
     ) -> None:
+        self._first_rank = first_rank
         self._picks: list[tuple[nn.Parameter, Tensor]] = []
         sampled = [0] * len(groups)
         rng = random.Random(seed)
@@ -70,37 +72,36 @@ class WeightProbe:
         self.n_groups, self.n_columns = len(groups), len(COLUMNS)
         self.n_sampled = tuple(sampled)
         self._device = self._picks[0][0].device if self._picks else torch.device("cpu")
-        slots = [torch.zeros(sum(sampled), device=self._device) for _ in range(3)]
-        self._w0, self._w1, self._g = (list(slot.split([len(i) for _, i in self._picks])) for slot in slots)
-        self._taken = tuple(slots)
-        self._state = sums.fresh(sum(sampled), self.n_groups, self._weights(self._w0, slots[0]).clone())
-        self._sums = sums.make(self._state, self.n_sampled)
+        self._sums = sums.make(self.n_sampled, self._device)
+        self._w0, self._w1, self._g = (t.split([len(i) for _, i in self._picks]) for t in self._sums.taken)
         self._begun = False
+        with torch.no_grad():
+            self._sums.state["start"].copy_(self._weights(0))
 
     def extended(self, groups: Sequence[Sequence[nn.Parameter]], *, coordinates: int, seed: int) -> WeightProbe:
         """A probe of these groups, the first of which are this one's: it goes on with them, and begins with the others."""
-        more = WeightProbe(groups, coordinates=coordinates, seed=seed)  # one seed picks the same coordinates again
-        more.load_state_dict(self._state)
+        # one seed picks the same coordinates again
+        more = WeightProbe(groups, coordinates=coordinates, seed=seed, first_rank=self._first_rank)
+        more.load_state_dict(self._sums.state)
         return more
 
-    def _weights(self, parts: list[Tensor], whole: Tensor) -> Tensor:
-        """The sampled weights as they are, in ``whole``, which ``parts`` are the parts of."""
-        for (p, index), part in zip(self._picks, parts, strict=True):
-            _take(p.detach(), index, part)
-        return whole
+    def _weights(self, slot: int) -> Tensor:
+        """The sampled weights as they are, in the place for those before a step (0) or after it (1). Call it under ``no_grad``."""
+        for (p, index), part in zip(self._picks, (self._w0, self._w1)[slot], strict=True):
+            _take(p, index, part)
+        return self._sums.taken[slot]
 
-    def _grads(self) -> Tensor:
+    def _grads(self) -> None:
         for (p, index), part in zip(self._picks, self._g, strict=True):
             if p.grad is None:
                 part.zero_()
             else:
-                _take(p.grad.detach(), index, part)
-        return self._taken[2]
+                _take(p.grad, index, part)
 
     @torch.no_grad()
     def before(self) -> None:
         """Take the sampled weights as they are before the step."""
-        self._weights(self._w0, self._taken[0])
+        self._weights(0)
         self._begun = True
 
     @torch.no_grad()
@@ -108,20 +109,23 @@ class WeightProbe:
         """What the step did: a device tensor ``[groups, columns]`` for :func:`group_numbers`. Needs :meth:`before`."""
         if not self._begun:
             raise RuntimeError("WeightProbe.after was called without before: call before ahead of the optimizer's step")
+        self._weights(1)
         self._begun = False
-        return self._sums(self._taken[0], self._weights(self._w1, self._taken[1]), self._grads())
+        self._grads()
+        return self._sums()
 
     @torch.no_grad()
     def restart(self) -> None:
         """Begin the distance estimate and the travel anew, from the weights as they are: the learning rate has changed."""
-        for name, value in self._state.items():
+        state = self._sums.state
+        for name, value in state.items():
             if name not in ("start", "seen", "g_last"):
                 value.zero_()
-        self._state["start"].copy_(self._weights(self._w1, self._taken[1]))
+        state["start"].copy_(self._weights(1))
 
     def state_dict(self) -> dict[str, Tensor]:
         """The running sums, to be put back by :meth:`load_state_dict`."""
-        return {k: v.clone() for k, v in self._state.items()}
+        return {k: v.clone() for k, v in self._sums.state.items()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Groups that were added after ``state`` was taken begin with the weights that they have now."""
@@ -129,15 +133,11 @@ class WeightProbe:
         saved = {k: v.to(self._device) for k, v in state.items()}
         if len(saved["start"]) != sum(self.n_sampled) or len(saved["drift"]) != self.n_groups:
             saved = self._padded(saved)
-        if all(v.shape == saved[k].shape for k, v in self._state.items()):
-            for name, value in self._state.items():
-                value.copy_(saved[name])
-        else:
-            self._state = {k: v.clone() for k, v in saved.items()}
-            self._sums = sums.make(self._state, self.n_sampled)
+        self._sums.load(saved)
 
+    @torch.no_grad()
     def _padded(self, saved: dict[str, Tensor]) -> dict[str, Tensor]:
-        weights, old = self._weights(self._w1, self._taken[1]), len(saved["start"])
+        weights, old = self._weights(1), len(saved["start"])
         fresh = {k: torch.zeros(len(weights) - old, device=self._device) for k in saved} | {"start": weights[old:]}
         fresh["drift"] = torch.zeros(self.n_groups - len(saved["drift"]), device=self._device)
         saved["steps"] = saved["steps"].expand(old)  # from here on each coordinate has a count of its own
@@ -146,11 +146,14 @@ class WeightProbe:
 
 def _take(t: Tensor, index: Tensor, out: Tensor) -> None:
     """The entries of ``t`` at these places of its flattened self, or of this rank's part of it, into ``out``."""
-    t = shards.local(t)
-    if t.layout is torch.strided and t.dtype is torch.float32 and t.device == out.device:
+    t = t if type(t) in _PLAIN else shards.local(t)
+    if t.dtype is torch.float32 and t.layout is torch.strided and t.device == out.device:
         torch.take(t, index, out=out)
     else:
         out.copy_(_entries(t, index))
+
+
+_PLAIN = (nn.Parameter, Tensor)  # what is asked no further: that costs as much as the reading
 
 
 def _entries(t: Tensor, index: Tensor) -> Tensor:
@@ -188,29 +191,32 @@ class DistanceEstimate:
         return self.largest[group]
 
 
+_Row = namedtuple("_Row", COLUMNS)
+
+
 def group_numbers(rows: Tensor, distance: DistanceEstimate) -> tuple[GroupNumbers, ...]:
     """Read the host copy of :meth:`WeightProbe.after`'s answer, ``[groups, columns]``, and bring ``distance`` up to date."""
     out = []
     for g, row in enumerate(rows.tolist()):
-        at = dict(zip(COLUMNS, row, strict=True))
-        active = at["active"]
-        d = distance.update(g, at["drift"], at["s1"])
+        at = _Row(*row)
+        active = at.active
+        d = distance.update(g, at.drift, at.s1)
         if active == 0:
-            out.append(GroupNumbers(nonfinite=at["nonfinite"] > 0, frozen=at["with_grad"] == 0 and at["nonfinite"] == 0))
+            out.append(GroupNumbers(nonfinite=at.nonfinite > 0, frozen=at.nonfinite == 0))
             continue
-        w = math.sqrt(at["w2"]) if at["w2"] > 0 else math.nan
-        update = math.sqrt(at["update2"])
-        direction = math.sqrt(at["a2"] / active)
-        grads = math.sqrt(at["g2"] * at["g_last2"])
+        w = math.sqrt(at.w2) if at.w2 > 0 else math.nan
+        update = math.sqrt(at.update2)
+        direction = math.sqrt(at.a2 / active)
+        grads = math.sqrt(at.g2 * at.g_last2)
         out.append(
             GroupNumbers(
                 update_ratio=update / w,
-                travel=math.sqrt(at["travel2"]) / w,
+                travel=math.sqrt(at.travel2) / w,
                 weight_rms=w / math.sqrt(active),
-                grad_rms=math.sqrt(at["g2"] / active),
-                grad_agreement=at["g_dot"] / grads if grads > 0 else None,
+                grad_rms=math.sqrt(at.g2 / active),
+                grad_agreement=at.g_dot / grads if grads > 0 else None,
                 distance_index=update / math.sqrt(active) / (d * direction) if d > 0 and direction > 0 else None,
-                nonfinite=at["nonfinite"] > 0,
+                nonfinite=at.nonfinite > 0,
                 frozen=False,
             )
         )

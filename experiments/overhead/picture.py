@@ -27,7 +27,7 @@ def draw(details: Details, sweep: Sequence[Mapping[str, Any]], path: Path) -> No
         left.plot(at, ratios, "o", color=_COLOURS[k], label=method)
     left.axhline(1, color="black", linewidth=0.8)
     left.set_yscale("log")
-    ticks = [1, 1.02, 1.05, 1.1, 1.2, 1.5, 2, 3]
+    ticks = [1, 1.05, 1.1, 1.2, 1.5, 2, 3]
     left.set_yticks(ticks, [f"{t:g}" for t in ticks])
     left.minorticks_off()
     left.set_ylim(bottom=0.97)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import pickle
 import random
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import astuple
 from functools import partial
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from adaptlr.measure import sums
 from adaptlr.measure.weights import DistanceEstimate, GroupNumbers, WeightProbe, group_numbers
 
 
@@ -190,6 +192,43 @@ class TestSampled:
         assert torch.equal(p, w)
         assert torch.equal(p.grad, g)
         assert p.grad_fn is None
+
+
+class TestMemoryThatIsExchanged:
+    """``p.data = ...``, offloading and ``model.to`` put a parameter elsewhere."""
+
+    def test_in_the_middle_of_a_step(self) -> None:
+        w, g = randn(8, 8), randn(8, 8, seed=1)
+        in_place = Walk([w]).step([g])[0]
+        p = nn.Parameter(w.clone())
+        p.grad = g
+        probe = WeightProbe([[p]])
+        probe.before()
+        p.data = p.data.add(g, alpha=-0.1)
+        assert group_numbers(probe.after(), DistanceEstimate(1))[0] == in_place
+
+    def test_between_steps(self) -> None:
+        w, g, other = randn(8, 8), randn(8, 8, seed=1), randn(8, 8, seed=2)
+        walk, twin = Walk([w]), Walk([w])
+        assert walk.step([g]) == twin.step([g])
+        walk.groups[0][0].data = other.clone()
+        with torch.no_grad():
+            twin.groups[0][0].copy_(other)
+        assert walk.step([g]) == twin.step([g])
+
+    @pytest.mark.parametrize("begun", [False, True], ids=["after-a-step", "after-a-step-that-was-rolled-back"])
+    def test_what_a_parameter_has_left_is_not_kept(self, begun: bool) -> None:
+        memory = randn(8, 8).numpy()
+        p = nn.Parameter(torch.from_numpy(memory))
+        probe, left = WeightProbe([[p]]), weakref.ref(memory)
+        probe.before()
+        if begun:
+            probe.load_state_dict(probe.state_dict())
+        else:
+            probe.after()
+        del memory
+        p.data = torch.zeros(8, 8)
+        assert left() is None
 
 
 class TestWhatDoesNotCount:
@@ -522,3 +561,66 @@ def test_distance_estimate(drift: float, s1: float, expected: float) -> None:
     estimate.largest = [1.5, 0.0]
     assert estimate.update(0, drift, s1) == expected
     assert estimate.largest == [expected, 0.0]
+
+
+class TestOnHost:
+    """The numpy way against the definition in torch, over a run with gradients that are missing, absent or not finite."""
+
+    @settings(deadline=None, max_examples=40)
+    @given(
+        st.lists(st.integers(0, 30), min_size=1, max_size=4),
+        st.integers(0, 10_000),
+        st.lists(st.sampled_from(["plain", "sparse", "none", "nan", "inf-weight", "huge"]), min_size=1, max_size=8),
+        st.integers(0, 8),
+        st.booleans(),
+    )
+    def test_it_is_the_definition(self, sizes: list[int], seed: int, steps: list[str], reload: int, counts: bool) -> None:
+        host, twin = sums.OnHost(sizes), sums.OnDevice(sizes, torch.device("cpu"))
+        n = sum(sizes)
+        w = randn(n, seed=seed)
+        for side in (host, twin):
+            side.state["start"].copy_(w)
+        for k, kind in enumerate(steps):
+            if k == reload:  # with counts of each coordinate's own, where groups were added
+                own = {"steps": torch.full((n,), float(k)) - torch.arange(n).remainder(2).mul(k)} if counts else {}
+                state = {name: value.clone() for name, value in (host.state | own).items()}
+                for side in (host, twin):
+                    side.load(state)
+            g = randn(n, seed=seed + 1 + k)
+            after = w - 0.01 * g
+            if kind == "sparse":
+                g[::2] = 0
+            elif kind == "none":
+                g.zero_()
+            elif kind == "nan" and n:
+                g[-1] = math.nan
+            elif kind == "inf-weight" and n:
+                after[0] = math.inf
+            elif kind == "huge":
+                g *= 1e25
+            for side in (host, twin):
+                for slot, value in zip(side.taken, (w, after, g), strict=True):
+                    slot.copy_(value)
+            rows, expected = host(), twin()
+            torch.testing.assert_close(rows, expected, rtol=2e-5, atol=1e-5, equal_nan=True)
+            w = after.nan_to_num(0.0, 0.0, 0.0)
+        for name, value in host.state.items():
+            torch.testing.assert_close(value, twin.state[name], rtol=2e-5, atol=1e-5, equal_nan=True)
+
+    def test_a_state_that_has_seen_all_is_loaded_before_a_gradient_that_is_not_finite(self) -> None:
+        sides = sums.OnHost([4, 3]), sums.OnDevice([4, 3], torch.device("cpu"))
+        sides[0].taken[2].fill_(1.0)
+        sides[0]()
+        rows = []
+        for side in (type(side)([4, 3], *device) for side, device in zip(sides, ((), (torch.device("cpu"),)), strict=True)):
+            side.load(sides[0].state)
+            side.taken[2][-1] = math.nan
+            rows.append(side())
+        torch.testing.assert_close(*rows)
+
+
+def test_a_rank_that_answers_for_no_whole_weights_answers_for_none_that_come_later() -> None:
+    """Every rank would count them otherwise."""
+    first, second = ([nn.Parameter(torch.randn(8, 8))] for _ in range(2))
+    probe = WeightProbe([first], first_rank=False)
+    assert (probe.n_sampled, probe.extended([first, second], coordinates=64, seed=0).n_sampled) == ((0,), (0, 0))
