@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-_PACE = 0.12  # update ratio x sqrt(steps) of nets that trained well: path 1.5 in 160 steps, 17 in 20,000
+_PACE = 0.14  # update ratio x sqrt(steps) of nets that trained well: path 1.8 in 160 steps, 20 in 20,000
 _PACE_RANGE = (1e-4, 0.03)
 _FEW_STEPS = 16  # no pace is set for fewer
 _UNKNOWN_PACE = 0.01  # of a run of unknown length: that of some 150 steps

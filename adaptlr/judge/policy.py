@@ -264,9 +264,8 @@ def _warm(
         return control, _decision(Action.HOLD, control, control, finding, done)
     fastest = max(moving, key=lambda g: g.update_ratio or 0.0)
     ratio = fastest.update_ratio or 0.0
-    # of a ramp that goes on by itself, the share that it is at
-    bound = loosened(_pace(settings, history, reading, fastest), control.groups[fastest.index].progress)
-    target = settings.raise_frac * bound * history.of_peak(fastest)
+    # at once, on a ramp too, whose own steps are too small for a warm-up: what is above the ceiling later is cut as it comes
+    target = settings.raise_frac * loosened(_pace(settings, history, reading, fastest), control.groups[fastest.index].progress)
     wanted = target / ratio if ratio > 0 else 1e3
     least = settings.raise_again if "walk" in finding.evidence else 1.0
     factor = min(max(wanted, least), 1e6)

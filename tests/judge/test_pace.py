@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaptlr.judge.control import Control, GroupControl, Settings, annealed, measured
+from adaptlr.judge.control import Control, GroupControl, Settings, annealed, hold_under, measured
 from adaptlr.judge.detect import observe
 from adaptlr.judge.history import History
 from adaptlr.judge.outlook import Outlook
@@ -124,11 +124,15 @@ class TestRaise:
         assert short.scale * 1e-5 == pytest.approx(short.ceiling)
         assert short.ceiling / long.ceiling == pytest.approx(math.sqrt(9979 / 99), rel=1e-6)
 
-    def test_a_ramp_is_raised_by_as_much_as_its_peak_needs(self) -> None:
+    def test_a_ramp_is_raised_to_the_pace_at_once_and_held_there(self) -> None:
         outlook = Outlook(total_steps=120, peak_lrs=(1e-5,))
         ramp = self.raised(outlook, lr=1e-6)
         assert ramp.ceiling is not None
-        assert ramp.scale * 1e-5 == pytest.approx(ramp.ceiling / 10)
+        assert ramp.scale * 1e-5 == pytest.approx(ramp.ceiling)
+        for lr in (2e-6, 5e-6, 1e-5):
+            ramp = hold_under(ramp, lr)
+            assert ramp.ceiling is not None
+            assert ramp.scale * lr * 10 == pytest.approx(ramp.ceiling)  # the ratio is ten times the learning rate
 
     def test_further_where_noise_takes_back_most_of_a_step(self) -> None:
         straight, bent = (self.raised(Outlook(total_steps=120), straight=s) for s in (0.9, 0.35))
