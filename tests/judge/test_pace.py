@@ -135,7 +135,7 @@ class TestRaise:
             assert ramp.scale * lr * 10 == pytest.approx(ramp.ceiling)  # the ratio is ten times the learning rate
 
     def test_further_where_noise_takes_back_most_of_a_step(self) -> None:
-        straight, bent = (self.raised(Outlook(total_steps=120), straight=s) for s in (0.9, 0.35))
+        straight, bent = (self.raised(Outlook(total_steps=1000), straight=s) for s in (0.9, 0.35))
         assert bent.scale == pytest.approx(4 * straight.scale)
 
 
