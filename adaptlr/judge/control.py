@@ -130,13 +130,14 @@ def hold_under(group: GroupControl, lr: float) -> GroupControl:
     if lr <= 0:
         return group
     growth = min(WARMUP_STEP, group.warmup)
-    group = dataclasses.replace(group, warmup=group.warmup / growth)
-    limits = [group.scale * growth]
+    scale = group.scale * growth
     if group.max_lr is not None:
-        limits.append(group.max_lr / lr)
+        scale = min(scale, group.max_lr / lr)
     if group.ceiling is not None and group.per_lr is not None and group.per_lr > 0:
-        limits.append(loosened(group.ceiling, group.progress) / (group.per_lr * lr))
-    return dataclasses.replace(group, scale=min(limits))
+        scale = min(scale, loosened(group.ceiling, group.progress) / (group.per_lr * lr))
+    if growth == 1.0 and scale == group.scale:  # as on most steps: making another costs more than all of this
+        return group
+    return dataclasses.replace(group, scale=scale, warmup=group.warmup / growth)
 
 
 def loosened(ceiling: float, progress: float) -> float:
@@ -164,9 +165,8 @@ def annealed(
     for i, (g, lr) in enumerate(zip(groups, lrs, strict=True)):
         ours = g.scale != 1.0 or g.ceiling is not None
         seen = history.groups[i].peak_lr if i < len(history.groups) else lr
-        out.append(
-            dataclasses.replace(g, tail=history.outlook.tail(i, step, lr=lr, seen=seen, frac=settings.anneal_frac) if ours else 1.0)
-        )
+        tail = history.outlook.tail(i, step, lr=lr, seen=seen, frac=settings.anneal_frac) if ours else 1.0
+        out.append(g if tail == g.tail else dataclasses.replace(g, tail=tail))
     return tuple(out)
 
 
