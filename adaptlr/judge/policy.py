@@ -63,7 +63,7 @@ def decide(
         return _roll_back(settings, control, hot, reading, history, refuges)
     for f in findings:
         if f.kind is Kind.STARVED:
-            return _feed(control, f, reading, history)
+            return _feed(settings, control, f, reading, history)
         if f.kind is Kind.TOO_COLD:
             return _warm(settings, control, f, reading, history)
     return control, None
@@ -235,17 +235,22 @@ def _cut(
     return dataclasses.replace(held, warmup=min(max(WARMUP_LEAST, ramped), WARMUP_MOST))
 
 
-def _feed(control: Control, finding: Finding, reading: Reading, history: History) -> tuple[Control, Decision]:
-    """Give starved groups the learning rate of the best fed one."""
+def _feed(settings: Settings, control: Control, finding: Finding, reading: Reading, history: History) -> tuple[Control, Decision]:
+    """Give starved groups the learning rate of the best fed one, as far as the pace for the steps that are left allows it.
+
+    The user chose that learning rate for other weights than these.
+    """
     fed = [g for g in reading.groups if g.index not in finding.groups and not g.frozen and g.lr > 0]
     target = max(g.effective_lr for g in fed)
-    groups = tuple(
-        dataclasses.replace(g, scale=target / reading.groups[i].lr) if i in finding.groups else g
-        for i, g in enumerate(control.groups)
-    )
-    new = dataclasses.replace(control, groups=groups, acted=True, raises=control.raises + 1)
+    groups = list(control.groups)
+    for i in finding.groups:
+        g, pace = groups[i], _pace(settings, history, reading, reading.groups[i])
+        ceiling = pace if g.ceiling is None else min(pace, g.ceiling)
+        groups[i] = dataclasses.replace(g, scale=target / reading.groups[i].lr, ceiling=ceiling, warmup=WARMUP_LEAST)
+    new = dataclasses.replace(control, groups=tuple(groups), acted=True, raises=control.raises + 1)
+    least = min((c for i in finding.groups if (c := groups[i].ceiling) is not None), default=math.nan)
     factors = ", ".join(f"{group_name(reading, i)} {times(groups[i].scale / control.groups[i].scale)}" for i in finding.groups)
-    done = f"now at the learning rate of the best fed group: {factors}"
+    done = f"now at the learning rate of the best fed group, with no step above {number(least)} of the weights: {factors}"
     advice = f"Next time: one learning rate for all groups, {_of_schedule(control, reading, finding.groups, history)}"
     return new, _decision(Action.RESCALE, control, new, finding, done, advice=advice)
 

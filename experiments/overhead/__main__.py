@@ -40,11 +40,11 @@ def _own(workload: Workload, device: str, steps: int) -> dict[str, Any]:
 def measure(workloads: tuple[Workload, ...], device: str, *, seconds: float, least: int) -> dict[str, dict[str, dict[str, Any]]]:
     """{model: {method: numbers}}."""
     out = {}
+    memory = {(w.name, m.name): peak_mb(m, w, device) for w in workloads for m in METHODS}  # before anything was freed here
     for workload in workloads:
-        memory = {m.name: peak_mb(m, workload, device) for m in METHODS}
         out[workload.name] = summarise(step_times(workload, device, seconds=seconds, least=least))
         for name, numbers in out[workload.name].items():
-            numbers["peak_mb"] = memory[name]
+            numbers["peak_mb"] = memory[workload.name, name]
         print(workload.name, {name: round(n["ratio"], 3) for name, n in out[workload.name].items()}, flush=True)
     return out
 
@@ -62,7 +62,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/overhead"))
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--seconds", type=float, default=75.0, help="of rounds for each model")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of rounds for each model")
     parser.add_argument("--quick", action="store_true", help="tiny nets, a few steps")
     parser.add_argument("--check", action="store_true", help="end with an error if it costs more than it may")
     return parser.parse_args()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean, median, quantiles
 from typing import Any
@@ -63,17 +65,40 @@ def own_times(workload: Workload, device: str, *, steps: int, skip: int = 16) ->
 def peak_mb(method: type[Plain], workload: Workload, device: str) -> float | None:
     """Most memory held while a method makes its first two steps, over what was held before; None where it cannot be told."""
     gc.collect()
-    if device != "cpu":
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        _two_steps(method, workload, device)
-        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    if device == "cpu":
+        return _in_a_child(lambda: _peak_resident_mb(method, workload))
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    _two_steps(method, workload, device)
+    return (torch.cuda.max_memory_allocated() - before) / 2**20
+
+
+def _in_a_child(measure: Callable[[], float | None]) -> float | None:
+    """What ``measure`` says in a process of its own: what others have freed in this one would be taken for nothing there."""
+    if "fork" not in multiprocessing.get_all_start_methods():
+        return None
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe(duplex=False)
+    child = context.Process(target=lambda: there.send(measure()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads, none of which is needed there
+        child.start()
+    there.close()
+    try:
+        return here.recv()
+    except EOFError:  # it died
+        return None
+    finally:
+        child.join()
+
+
+def _peak_resident_mb(method: type[Plain], workload: Workload) -> float | None:
     before = _resident_mb("VmRSS")
     try:
         Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
     except OSError:
         return None
-    _two_steps(method, workload, device)
+    _two_steps(method, workload, "cpu")
     after = _resident_mb("VmHWM")
     return None if before is None or after is None else after - before
 
