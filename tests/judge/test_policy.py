@@ -201,10 +201,11 @@ class TestFeed:
         assert decision is not None
         assert decision.action is Action.RESCALE
         assert decision.restored_step is None
-        assert (
-            decision.message
-            == "seen; now at the learning rate of the best fed group, with no step above 0.01 of the weights: group 0 x10000, group 1 x100"
+        done = (
+            "now at the learning rate of the best fed group, with no step above 0.01 of the weights: group 0 x10000, group 1 x100"
         )
+        assert decision.message == f"seen; {done}"
+        assert [g.ceiling for g in control.groups] == [0.01, 0.01, None]  # what the user feeds is left alone
         assert decision.advice == "Next time: one learning rate for all groups, 0.01"
 
 
