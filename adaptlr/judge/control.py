@@ -129,7 +129,7 @@ def hold_under(group: GroupControl, lr: float) -> GroupControl:
     """
     if lr <= 0:
         return group
-    growth = min(WARMUP_STEP, group.warmup)
+    growth = min(WARMUP_STEP, group.warmup) if group.ceiling is not None else 1.0  # to a ceiling, and never without one
     scale = group.scale * growth
     if group.max_lr is not None:
         scale = min(scale, group.max_lr / lr)

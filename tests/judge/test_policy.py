@@ -266,7 +266,7 @@ class TestCeiling:
         assert effective == pytest.approx([0.001, 0.01, 0.01, 0.01, 0.005, 0.001])
 
     def test_a_replayed_warm_up_grows_step_by_step_under_the_ceiling(self) -> None:
-        g = GroupControl(scale=0.1, warmup=2.0)
+        g = GroupControl(scale=0.1, warmup=2.0, ceiling=1.0, per_lr=1.0)
         scales = []
         for _ in range(30):
             g = hold_under(g, 1.0)
@@ -311,6 +311,11 @@ class TestCeiling:
             after = hold_under(after, 0.1)
         assert after.scale * 0.1 * 1.0 == pytest.approx(0.01 / 0.36)  # the ratio is 1.0 times the learning rate
         assert measured(Settings(ceiling=0.01), before, jagged, step).groups[0].progress == 1.0  # the user's own ceiling stands
+
+    def test_no_scale_grows_without_a_ceiling(self) -> None:
+        """That of a group which was never held, beside one that was or after a bad batch, stays what it is."""
+        free = GroupControl(warmup=4.0, per_lr=1.0)
+        assert hold_under(free, 0.1) == free
 
     @given(ceiling=st.floats(1e-5, 0.5), progress=st.floats(0.5, 1.0))
     def test_a_ceiling_is_never_tightened_nor_loosened_beyond_what_trains_well(self, ceiling: float, progress: float) -> None:
