@@ -160,17 +160,23 @@ def test_gradient_accumulation_is_one_reading_a_step_with_the_mean_loss() -> Non
     assert stage.n > 8192  # four passes add up
 
 
-def test_a_nan_loss_is_a_finding_and_the_run_goes_on() -> None:
+def train_through_a_bad_batch(factor: float, *, norm: bool) -> tuple[Controller, nn.Module]:
+    """60 steps that go well, the inputs of the 40th times ``factor``."""
     torch.manual_seed(0)
-    model = convnet(norm=False)
+    model = convnet(norm=norm)
     opt = torch.optim.SGD(model.parameters(), lr=0.03, momentum=0.9)
     with Controller(model, opt, announce=silent) as ctl:
         for i, (x, y) in enumerate(batches(60)):
-            loss = nn.functional.cross_entropy(model(x * (math.nan if i == 40 else 1.0)), y)
+            loss = nn.functional.cross_entropy(model(x * (factor if i == 40 else 1.0)), y)
             opt.zero_grad()
             loss.backward()
             opt.step()
             ctl.step(loss)
+    return ctl, model
+
+
+def test_a_nan_loss_is_a_finding_and_the_run_goes_on() -> None:
+    ctl, model = train_through_a_bad_batch(math.nan, norm=False)
     assert [f.kind for f in ctl.findings] == [Kind.NON_FINITE]
     assert ctl.decisions[0].action is Action.ROLLBACK
     assert "bad batch" in ctl.decisions[0].message
@@ -179,16 +185,7 @@ def test_a_nan_loss_is_a_finding_and_the_run_goes_on() -> None:
 
 
 def test_a_batch_out_of_scale_does_not_ruin_what_a_normalisation_remembers() -> None:
-    torch.manual_seed(0)
-    model = convnet(norm=True)
-    opt = torch.optim.SGD(model.parameters(), lr=0.03, momentum=0.9)
-    with Controller(model, opt, announce=silent) as ctl:
-        for i, (x, y) in enumerate(batches(60)):
-            loss = nn.functional.cross_entropy(model(x * (1e4 if i == 40 else 1.0)), y)
-            opt.zero_grad()
-            loss.backward()
-            opt.step()
-            ctl.step(loss)
+    ctl, model = train_through_a_bad_batch(1e4, norm=True)
     assert [(f.step, f.kind) for f in ctl.findings] == [(40, Kind.BAD_BATCH)]
     assert ctl.scales == (1.0,)
     norm = next(m for m in model.modules() if isinstance(m, nn.BatchNorm2d))

@@ -26,7 +26,7 @@ def non_finite(history: History, reading: Reading, limits: Thresholds) -> Findin
     if math.isfinite(reading.loss) and not groups:
         return None
     what = f"the loss is {reading.loss}" if not math.isfinite(reading.loss) else "weights or gradients are not finite"
-    hottest = max((g.recent_ratio for g in history.groups), default=0.0)
+    hottest = _hottest(history)
     before = f", after updates of {number(hottest)} of the weights in a step" if hottest > limits.hot_ratio else ""
     return _finding(Kind.NON_FINITE, reading, groups, f"{what}{before}", loss=reading.loss, update_ratio=hottest)
 
@@ -37,13 +37,13 @@ def bad_batch(history: History, reading: Reading, limits: Thresholds) -> Finding
     Adam's second moment then holds every step down for a thousand more, and a BatchNorm in evaluation divides by a variance that no
     input has, while in training all looks well.
     """
-    gradients = tuple(i for i, g in enumerate(history.groups) if g.spike >= limits.spike_factor)
-    norms = history.norm_spike >= limits.spike_factor
-    hottest = max((g.recent_ratio for g in history.groups), default=0.0)
-    if history.age <= _SETTLED_STEPS or not (gradients or norms) or hottest >= limits.hot_ratio:
+    if history.age <= _SETTLED_STEPS:
         return None
-    factor = max([history.norm_spike if norms else 0.0, *(history.groups[i].spike for i in gradients)])
-    seen = "the running variance of a normalisation" if norms and not gradients else "the gradient"
+    factor = max([history.norm_spike, *[g.spike for g in history.groups]])
+    if factor < limits.spike_factor or (hottest := _hottest(history)) >= limits.hot_ratio:
+        return None
+    gradients = tuple(i for i, g in enumerate(history.groups) if g.spike >= limits.spike_factor)
+    seen = "the gradient" if gradients else "the running variance of a normalisation"
     text = f"one batch made {seen} {number(factor)} times as large as it had been"
     return _finding(Kind.BAD_BATCH, reading, gradients, text, loss=reading.loss, spike=factor, update_ratio=hottest)
 
@@ -205,6 +205,11 @@ def _may_recover(history: History, reading: Reading, limits: Thresholds) -> bool
 def _walks(group: GroupPast) -> bool:
     """The group is getting somewhere: its gradients vouch for the distance it goes."""
     return group.index is not None and group.index < 5
+
+
+def _hottest(history: History) -> float:
+    """The largest update ratio that the loss can have felt lately."""
+    return max((g.recent_ratio for g in history.groups), default=0.0)
 
 
 def _hot_groups(history: History, bar: float) -> tuple[int, ...]:

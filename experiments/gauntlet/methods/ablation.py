@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from typing import ClassVar
 from unittest.mock import patch
 
@@ -22,31 +21,21 @@ class Without(AdaptLR):
     off: ClassVar[str]
 
     def __init__(self, job: Job) -> None:
-        self._patch = _OFF[self.off]()
-        self._patch.__enter__()
-        self._patched = True
-        try:
+        self._off = ExitStack()
+        for place, name, stand_in in _OFF[self.off]:
+            self._off.enter_context(patch.object(place, name, stand_in))
+        with ExitStack() as on_error:
+            on_error.callback(self._off.close)
             super().__init__(job)
-        except BaseException:
-            self._unpatch()
-            raise
+            on_error.pop_all()
 
     def close(self) -> None:
         super().close()
-        self._unpatch()
-
-    def _unpatch(self) -> None:
-        if self._patched:
-            self._patched = False
-            self._patch.__exit__(None, None, None)
+        self._off.close()
 
 
 def _never(*_: object, **__: object) -> None:
     """In place of a rule."""
-
-
-def _hot_rule(rule: heat.Rule) -> Callable[[], AbstractContextManager[object]]:
-    return lambda: patch.object(heat, "RULES", tuple(r for r in heat.RULES if r is not rule))
 
 
 def _as_set(ceiling: float, _: float) -> float:
@@ -61,25 +50,23 @@ def _no_acquittal(held: control.Control, *_: object) -> tuple[control.Control, N
     return held, None
 
 
-_OFF: dict[str, Callable[[], AbstractContextManager[object]]] = {
-    **{rule.__name__.replace("_", "-"): _hot_rule(rule) for rule in heat.RULES},
-    "starved": lambda: patch.object(cold, "starved", _never),
-    "too-cold": lambda: patch.object(cold, "too_cold", _never),
-    "way": lambda: patch.object(cold, "short_way", _never),
-    "walk": lambda: patch.object(cold, "_walks", _never),
-    "slack": lambda: patch.object(cold, "slack", _never),
-    "loosened": lambda: _both(policy, control, name="loosened", new=_as_set),
-    "anneal": lambda: patch.object(adaptlr.controller, "annealed", _untouched),
-    "acquittal": lambda: patch.object(adaptlr.controller, "acquit", _no_acquittal),
-    "snapshots": lambda: patch.object(Ring, "due", lambda ring, _: not len(ring)),
+def _only_the_first(ring: Ring, _: int) -> bool:
+    return not len(ring)
+
+
+#: What stands in for a rule: places, names there and stand-ins.
+_OFF: dict[str, tuple[tuple[object, str, object], ...]] = {
+    **{rule.__name__.replace("_", "-"): ((heat, "RULES", tuple(r for r in heat.RULES if r is not rule)),) for rule in heat.RULES},
+    "starved": ((cold, "starved", _never),),
+    "too-cold": ((cold, "too_cold", _never),),
+    "way": ((cold, "short_way", _never),),
+    "walk": ((cold, "_walks", _never),),
+    "slack": ((cold, "slack", _never),),
+    "loosened": ((policy, "loosened", _as_set), (control, "loosened", _as_set)),
+    "anneal": ((adaptlr.controller, "annealed", _untouched),),
+    "acquittal": ((adaptlr.controller, "acquit", _no_acquittal),),
+    "snapshots": ((Ring, "due", _only_the_first),),
 }
-
-
-def _both(*places: object, name: str, new: object) -> AbstractContextManager[object]:
-    stack = ExitStack()
-    for place in places:
-        stack.enter_context(patch.object(place, name, new))
-    return stack
 
 
 ABLATIONS: tuple[type[Without], ...] = tuple(
