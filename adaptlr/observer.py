@@ -219,7 +219,7 @@ class Observer:
         epoch = pending.epoch
         if self._ranks is not None and pending.head is not None:
             epoch = self._ranks.check(pending.head, pending.claim)
-        numbers = group_numbers(pending.groups, self._distance)
+        numbers = group_numbers(pending.groups, self._distance, self._weights.least)
         later = self.n_groups - len(numbers)  # groups that were added while this step was on its way: it did not move them
         numbers = (*numbers, *[GroupNumbers(nonfinite=False, frozen=True)] * later)
         lrs, scales = (*pending.lrs, *[0.0] * later), (*pending.scales, *[1.0] * later)

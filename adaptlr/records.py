@@ -81,7 +81,7 @@ class GroupReading:
     scale: float  # adaptlr's multiplier in this step; effective lr = lr * scale
     weight_decay: float
     frozen: bool  # no weight of it received a gradient
-    update_ratio: float | None  # ||w after - w before|| / ||w before||, of this step alone
+    update_ratio: float | None  # ||w after - w before|| / ||w before||, of this step alone; of weights near 0, see measure.weights
     travel: float | None  # ||w - w at start|| / ||w at start||
     weight_rms: float | None
     grad_rms: float | None

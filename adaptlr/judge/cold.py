@@ -10,7 +10,7 @@ import math
 import statistics
 
 from adaptlr.judge.history import GroupPast, History
-from adaptlr.judge.pace import LATE, moves, short_way, slack, way_at_end
+from adaptlr.judge.pace import LATE, moves, short_way, slack, way_at_end, well_on
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.judge.words import group_name, number, place, sentence_groups
 from adaptlr.records import Finding, GroupReading, Kind, Provenance, Reading
@@ -101,6 +101,7 @@ def too_cold(history: History, reading: Reading, limits: Thresholds) -> Finding 
     if not moving or min(p.age for _, p in moving) < limits.cold_steps // 2:
         return None
     helped = any(g.scale != 1.0 for g, _ in moving)
+    searching = helped or well_on(history, reading.step)
     if (way := short_way(history, reading, limits)) is not None:
         return _will_not_get_far(reading, moving, way)
     if history.median(5) < (limits.found_frac if helped else limits.learned_frac) * history.start_level:
@@ -108,11 +109,11 @@ def too_cold(history: History, reading: Reading, limits: Thresholds) -> Finding 
     still = max(statistics.median(p.ratios) if p.ratios else 0.0 for _, p in moving)
     total = history.outlook.total_steps
     annealed = any(g.lr < 0.5 * p.peak_lr for g, p in moving) or (total is not None and reading.step >= LATE * total)
-    if annealed or not still < _bar(history, limits, helped=helped):
+    if annealed or not still < _bar(history, limits, searching=searching):
         return None
     if helped and slack(history, reading, limits):
         return _below_the_pace(reading, moving, still)
-    return _walks(history, reading, moving, still, limits, helped=helped)
+    return _walks(history, reading, moving, still, limits, helped=helped, searching=searching)
 
 
 def _walks(
@@ -123,11 +124,12 @@ def _walks(
     limits: Thresholds,
     *,
     helped: bool,
+    searching: bool,
 ) -> Finding | None:
-    """The net walks in a straight line, in steps that are small; if the learning rate is ours, while its loss does not fall."""
-    if helped and history.falling(limits.search_steps, limits.falling_frac):
+    """The net walks in a straight line, in steps that are small; where they are not so small, while its loss does not fall."""
+    if searching and history.falling(limits.search_steps, limits.falling_frac):
         return None
-    if still >= limits.frozen_ratio and not _straight(moving, still, limits, helped=helped):
+    if still >= limits.frozen_ratio and not _straight(moving, still, limits, helped=helped, searching=searching):
         return None
     walk = max((p.walk for _, p in moving if p.walk is not None), default=0.0)
     text = (
@@ -167,24 +169,30 @@ def _cold(reading: Reading, moving: list[tuple[GroupReading, GroupPast]], text: 
     )
 
 
-def _bar(history: History, limits: Thresholds, *, helped: bool) -> float:
+def _bar(history: History, limits: Thresholds, *, searching: bool) -> float:
     """The update ratio below which a net may be called cold."""
-    if helped:
+    if searching:
         return limits.search_ratio
     unchanged = history.median(5) >= limits.unchanged_frac * history.start_level
     return limits.slow_ratio if unchanged else limits.cold_ratio
 
 
-def _straight(moving: list[tuple[GroupReading, GroupPast]], still: float, limits: Thresholds, *, helped: bool) -> bool:
+def _straight(
+    moving: list[tuple[GroupReading, GroupPast]], still: float, limits: Thresholds, *, helped: bool, searching: bool
+) -> bool:
     """The net has walked in a straight line for long enough to tell, and not on a schedule that rises.
 
-    The smaller the steps, the less straight the walk need look: noise bends it, and a healthy net's steps are not small.
+    The smaller the steps, the less straight the walk need look: noise bends it, and a healthy net's steps are not small. So it is
+    the longer the walk is: what is random in it grows with the root of the steps.
     """
-    straight = limits.cold_walk * min(3.0, max(1.0, math.sqrt(limits.cold_ratio / still)))
     walks = [p.walk for _, p in moving if p.walk is not None]
-    steps = limits.search_steps if helped else limits.cold_steps
-    rising = any(p.rising for _, p in moving)
-    return not rising and bool(walks) and min(p.age for _, p in moving) >= steps and max(walks) <= straight
+    age = min(p.age for _, p in moving)
+    if any(p.rising for _, p in moving) or not walks or age < (limits.search_steps if helped else limits.cold_steps):
+        return False
+    straight = limits.cold_walk * min(3.0, max(1.0, math.sqrt(limits.cold_ratio / still)))
+    if searching:
+        straight = max(straight, (limits.search_walk if helped else limits.late_walk) * math.sqrt(age))
+    return max(walks) <= straight
 
 
 def decay_dominated(history: History, reading: Reading, limits: Thresholds) -> Finding | None:

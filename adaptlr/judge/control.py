@@ -43,7 +43,7 @@ class Settings:
     raise_again: float = 3.0  # factor of a further raise, (1, 100]
     early_steps: int = 200  # a run that broke slowly before this step starts over: snapshots may hold the damage already, [0, 1e9]
     max_rollbacks: int = 8  # in one run, [0, 1000]; then it says so, and holds
-    max_raises: int = 6  # likewise
+    max_raises: int = 8  # likewise
     quiet_steps: int = 50  # a finding that goes on is said again only after so many steps without it, [1, 1e9]
 
     def __post_init__(self) -> None:
@@ -76,6 +76,7 @@ class GroupControl:
     scale: float = 1.0
     ceiling: float | None = None  # update ratio; None: no ceiling
     max_lr: float | None = None  # effective learning rate; None: no limit
+    broke_lr: float | None = None  # what that may be raised to again, if a search finds the verdict to have been too hard
     per_lr: float | None = None  # newest update ratio over effective lr
     first_per_lr: float | None = None  # the same of the run's first step, to start again from
     first_lr: float | None = None  # scheduled lr of that step
@@ -200,6 +201,7 @@ def measured(settings: Settings, control: Control, history: History, reading: Re
                 scale=group.scale,
                 ceiling=group.ceiling,
                 max_lr=group.max_lr,
+                broke_lr=group.broke_lr,
                 per_lr=ratio / lr,
                 first_per_lr=first,
                 first_lr=first_lr,

@@ -147,7 +147,8 @@ def collapse(history: History, reading: Reading, limits: Thresholds) -> Finding 
 def stall(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
     """The loss has stood still since the first steps while the weights are thrown about: a ramp does this before it breaks.
 
-    Standing still is not enough, some tasks are slow to begin: the loss has to bounce, or units to die.
+    Standing still is not enough, some tasks are slow to begin: the loss has to bounce, and by more than it did in smaller steps, or
+    units to die.
 
     Source: measured on the VGG-like net and the ViT under SGD with one-cycle. Small updates are never accused.
     """
@@ -156,15 +157,18 @@ def stall(history: History, reading: Reading, limits: Thresholds) -> Finding | N
         return None
     since_best = history.age - history.best_age
     dying = since_best >= limits.stall_steps and any(stage.died_frac >= limits.died_frac for _, stage in history.stages)
-    bouncing = (
-        history.noise >= limits.bounce_frac * history.median(n) >= limits.bounce_frac * limits.stall_frac * history.start_level
-    )
+    bounce = max(limits.bounce_frac, limits.bounce_times * history.calm)
+    bouncing = history.noise >= bounce * history.median(n) >= bounce * limits.stall_frac * history.start_level
     if not (dying or bouncing) or history.median(n) < limits.found_frac * history.start_level:
         return None
     if math.isinf(_plateau(history, limits.stall_steps)) and history.median(n) < statistics.median(history.losses[-2 * n : -n]):
         return None
     hot = tuple(
-        i for i, g in enumerate(history.groups) if g.ratios and statistics.median(g.ratios) >= limits.stall_ratio and not _walks(g)
+        i
+        for i, (g, now) in enumerate(zip(history.groups, reading.groups, strict=False))
+        if g.age >= limits.stall_steps  # at this learning rate
+        and statistics.median(g.ratios or (0.0,)) >= (limits.stall_ratio if now.scale == 1.0 else limits.search_ratio)
+        and not _walks(g)
     )
     if not hot:
         return None
@@ -189,7 +193,34 @@ def shaken(history: History, reading: Reading, limits: Thresholds) -> Finding | 
     return _finding(Kind.TOO_HOT, reading, wild, text, update_ratio=ratio, loss=history.median(7), level=history.start_level)
 
 
-RULES: tuple[Rule, ...] = (non_finite, bad_batch, ruinous_step, runaway, divergence, collapse, regress, shaken, stall)
+def thrown(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
+    """Weights that are thrown about: updates of a twentieth of them and more in a path that leads nowhere, and no loss that falls.
+
+    The loss may be well below its start all the same: the last layer's bias soon knows how frequent each class is.
+
+    Source: measured; recurrent nets and transformers far too hot, whose loss neither bounces nor rises.
+    """
+    n = limits.thrown_steps
+    if history.age < n or history.median(8) < limits.learned_frac * history.start_level or history.falling(16, limits.thrown_frac):
+        return None
+    hot = tuple(
+        i
+        for i, g in enumerate(history.groups)
+        if g.age >= n
+        and statistics.median(g.ratios or (0.0,)) >= limits.thrown_ratio
+        and (g.walk is None or g.walk >= limits.thrown_walk)
+    )
+    if not hot:
+        return None
+    ratio = max(statistics.median(history.groups[i].ratios) for i in hot)
+    text = (
+        f"{sentence_groups(reading, hot)} too hot: updates of {number(ratio)} of the weights a step that lead nowhere, "
+        f"and the loss, {number(history.median(8))}, has hardly fallen for 16 steps"
+    )
+    return _finding(Kind.TOO_HOT, reading, hot, text, update_ratio=ratio, loss=history.median(8), stalled=16.0)
+
+
+RULES: tuple[Rule, ...] = (non_finite, bad_batch, ruinous_step, runaway, divergence, collapse, regress, shaken, stall, thrown)
 
 
 def _may_recover(history: History, reading: Reading, limits: Thresholds) -> bool:

@@ -17,6 +17,7 @@ _STEPS = 6  # of update ratios kept
 _STRAIGHT, _STRAIGHT_STEPS = 0.7, (10, 16)  # distance over path of a net that walks as one with momentum; steps it is measured in
 _TAME = 0.03  # mean update ratio above which bends are the learning rate's doing
 _START = 5  # losses that make the level at the start
+_DOZEN, _CALM = 12, 0.015  # steps and their largest update ratio, in which the noise of the loss is that of the batches
 _STAGE_BASELINE = 4  # readings of a stage that make its own baseline
 
 
@@ -42,7 +43,8 @@ class GroupPast:
     peak_lr: float = 0.0  # largest scheduled lr so far
     resting: bool = True  # the scheduled lr is that of the step before
     last_lr: float = 0.0
-    rising: bool = False  # the schedule is still going up
+    effective_lr: float = 0.0  # of the step before, as it was held
+    rising: bool = False  # the schedule is still going up, and no ceiling holds that down
     first_grad: float = 0.0  # gradient RMS of the run's first step, when nothing was ruined yet
     largest_grad: float = 0.0  # gradient RMS since the start or the last rollback
     spike: float = 0.0  # the newest gradient RMS over the largest before it
@@ -57,7 +59,12 @@ class GroupPast:
     def anew(self) -> GroupPast:
         """What stays when the steps so far say nothing about those to come."""
         return GroupPast(
-            peak_lr=self.peak_lr, resting=self.resting, first_grad=self.first_grad, last_lr=self.last_lr, straight=self.straight
+            peak_lr=self.peak_lr,
+            resting=self.resting,
+            first_grad=self.first_grad,
+            last_lr=self.last_lr,
+            effective_lr=self.effective_lr,
+            straight=self.straight,
         )
 
     @property
@@ -111,6 +118,7 @@ class History:
     outlook: Outlook = Outlook()  # noqa: RUF009  (frozen)
     norm_var: float | None = None  # the newest reading's
     norm_spike: float = 0.0  # and that over the one before
+    calm: float = 0.0  # noise of the loss over its level, of the calmest dozen of small steps; 0 while there were none
 
     @property
     def start_level(self) -> float:
@@ -156,7 +164,7 @@ class History:
     def restarted(self) -> History:
         """After a rollback: the memory of how the run began, and of each stage's baseline, is kept."""
         groups = tuple(g.anew() for g in self.groups)
-        return History(start=self.start, groups=groups, stages=self.stages, outlook=self.outlook)
+        return History(start=self.start, groups=groups, stages=self.stages, outlook=self.outlook, calm=self.calm)
 
     def rescaled(self, groups: tuple[int, ...]) -> History:
         """After a change of these groups' scales: what they did before says nothing about them now."""
@@ -179,7 +187,8 @@ def _advance_group(past: GroupPast, now: GroupReading) -> GroupPast:
         peak_lr=max(past.peak_lr, now.lr),
         resting=past.last_lr in (0.0, now.lr),
         last_lr=now.lr,
-        rising=past.age > 0 and now.lr > past.last_lr,
+        effective_lr=now.effective_lr,
+        rising=past.age > 0 and now.lr > past.last_lr and now.effective_lr > past.effective_lr,
         first_grad=past.first_grad or (grad if math.isfinite(grad) else 0.0),
         largest_grad=max(past.largest_grad, grad) if math.isfinite(grad) else past.largest_grad,
         spike=grad / past.largest_grad if past.largest_grad > 0 and math.isfinite(grad) else 0.0,
@@ -201,18 +210,32 @@ def advance(history: History, reading: Reading) -> History:
     best, best_age, age = history.best, history.best_age, history.age + 1
     if len(losses) >= 3 and (now := _median(losses[-3:])) < best:
         best, best_age = now, age
+    groups = tuple([_advance_group(p, g) for p, g in zip(pasts, reading.groups, strict=False)])
     return History(  # written out: dataclasses.replace takes several times as long, and this is done at every step
         start=history.start if len(history.start) >= _START else (*history.start, reading.loss),
         losses=losses,
         best=best,
         best_age=best_age,
         age=age,
-        groups=tuple([_advance_group(p, g) for p, g in zip(pasts, reading.groups, strict=False)]),
+        groups=groups,
         stages=stages,
         outlook=history.outlook,
         norm_var=reading.norm_var,
         norm_spike=reading.norm_var / history.norm_var if reading.norm_var is not None and history.norm_var else 0.0,
+        calm=_calmest(history.calm, losses, groups),
     )
+
+
+def _calmest(calm: float, losses: tuple[float, ...], groups: tuple[GroupPast, ...]) -> float:
+    """How much the loss differs from batch to batch by itself: its noise over its level in a dozen steps that were all small."""
+    age = min([g.age for g in groups], default=0)
+    if age < _DOZEN or age % 4 or len(losses) < _DOZEN or any(g.largest >= _CALM for g in groups):
+        return calm
+    last = losses[-_DOZEN:]
+    level = abs(_median(last))
+    bends = [abs(a - 2 * b + c) for a, b, c in zip(last, last[1:], last[2:], strict=False)]  # free of a loss that falls
+    now = 1.4826 * statistics.median(bends) / math.sqrt(6) / level if level > 0 and math.isfinite(level) else 0.0
+    return min(calm, now) if calm and now else calm or now
 
 
 def _advance_stages(pasts: tuple[tuple[str, StagePast], ...], reading: Reading) -> tuple[tuple[str, StagePast], ...]:

@@ -53,9 +53,7 @@ def _of_known_length(history: History, moving: Moving, way: float, step: int, li
     young = min(p.age for _, p in moving) < _SURE
     if any(p.rising for _, p in moving):
         return history.outlook.peak_lrs is not None and way < short / (4 if young else 2)
-    if young:
-        return way < short / 4
-    return way < short or (total / 3 <= step < LATE * total and _walks_on(history, moving, way, total, limits))
+    return way < short / 4 if young else way < short
 
 
 def _of_unknown_length(history: History, moving: Moving, way: float, step: int, limits: Thresholds) -> bool:
@@ -64,12 +62,10 @@ def _of_unknown_length(history: History, moving: Moving, way: float, step: int, 
     return way < 0.5 * limits.short_way * math.sqrt(2 * (step + 1))
 
 
-def _walks_on(history: History, moving: Moving, way: float, total: int, limits: Thresholds) -> bool:
-    """A net that will go a middling way, walks in a straight line still, and has hardly learned."""
-    walks = [p.walk for _, p in moving if p.walk is not None]
-    unlearned = history.median(5) >= limits.learned_frac * history.start_level
-    middling = way < limits.straight_way * math.sqrt(total)
-    return unlearned and middling and bool(walks) and max(walks) <= limits.cold_walk
+def well_on(history: History, step: int) -> bool:
+    """A third of the run is over, as far as its length is known, and it is not too late to learn."""
+    total = history.outlook.total_steps
+    return total is not None and total >= _BRIEF and total / 3 <= step < LATE * total
 
 
 def slack(history: History, reading: Reading, limits: Thresholds) -> bool:

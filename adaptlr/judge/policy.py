@@ -81,7 +81,7 @@ def acquit(control: Control, reading: Reading, history: History) -> tuple[Contro
     if not history.median(_ACQUITTAL_STEPS) > 0.5 * (suspicion.level + suspicion.loss):
         return done, None
     groups = tuple(
-        dataclasses.replace(now, scale=was.scale, ceiling=was.ceiling, max_lr=was.max_lr, warmup=1.0)
+        dataclasses.replace(now, scale=was.scale, ceiling=was.ceiling, max_lr=was.max_lr, broke_lr=was.broke_lr, warmup=1.0)
         for now, was in zip(done.groups, suspicion.groups, strict=True)
     )
     new = dataclasses.replace(done, groups=groups, acquitted=True)
@@ -142,6 +142,7 @@ def _roll_back(
             pace=_pace(settings, history, reading, now),
             accused=index in accused,
             slow=slow,
+            doubtful="stalled" in finding.evidence,
             rollbacks=control.rollbacks,
             refuge_per_lr=_per_lr_at(refuge, refuges[0], index, g),
         )
@@ -214,6 +215,7 @@ def _cut(
     pace: float,
     accused: bool,
     slow: bool,
+    doubtful: bool,
     rollbacks: int,
     refuge_per_lr: float | None,
 ) -> GroupControl:
@@ -226,12 +228,14 @@ def _cut(
         ceiling = pace / retreat
         limit = effective / (settings.slow_retreat if slow else settings.retreat)
         max_lr = min(limit, group.max_lr) if group.max_lr is not None else limit
+        broke_lr = math.inf if doubtful else max_lr
     else:
         ceiling = settings.side_ceiling / retreat
-        max_lr = group.max_lr
+        max_lr, broke_lr = group.max_lr, group.broke_lr
     if group.ceiling is not None:
         ceiling = min(ceiling, group.ceiling)
-    held = hold_under(dataclasses.replace(group, ceiling=ceiling, max_lr=max_lr, per_lr=refuge_per_lr, warmup=1.0), lr)
+    cut = dataclasses.replace(group, ceiling=ceiling, max_lr=max_lr, broke_lr=broke_lr, per_lr=refuge_per_lr, warmup=1.0)
+    held = hold_under(cut, lr)
     return dataclasses.replace(held, warmup=min(max(WARMUP_LEAST, ramped), WARMUP_MOST))
 
 
@@ -272,7 +276,8 @@ def _warm(
     # at once, on a ramp too, whose own steps are too small for a warm-up: what is above the ceiling later is cut as it comes
     target = settings.raise_frac * loosened(_pace(settings, history, reading, fastest), control.groups[fastest.index].progress)
     wanted = target / ratio if ratio > 0 else 1e3
-    least = settings.raise_again if "walk" in finding.evidence else 1.0
+    searching = "walk" in finding.evidence
+    least = settings.raise_again if searching else 1.0
     factor = min(max(wanted, least), 1e6)
     groups = []
     for i, g in enumerate(control.groups):
@@ -280,8 +285,13 @@ def _warm(
             groups.append(g)
             continue
         pace = _pace(settings, history, reading, reading.groups[i])
-        ceiling = pace if g.ceiling is None else min(g.ceiling * factor, max(g.ceiling, settings.search_times * pace))
-        lifted = dataclasses.replace(g, scale=g.scale * factor, ceiling=ceiling)
+        top = settings.search_times * pace if searching else pace
+        ceiling = min(g.ceiling * factor, max(g.ceiling, top)) if g.ceiling is not None else max(pace, min(ratio * factor, top))
+        scale = g.scale * factor
+        max_lr = g.max_lr
+        if max_lr is not None and g.broke_lr is not None:
+            max_lr = max(max_lr, min(scale * reading.groups[i].lr, g.broke_lr))
+        lifted = dataclasses.replace(g, scale=scale, ceiling=ceiling, max_lr=max_lr)
         groups.append(hold_under(lifted, reading.groups[i].lr))
     new = dataclasses.replace(control, groups=_with_followers(tuple(groups), reading), raises=control.raises + 1, acted=True)
     gained = max(a.scale / b.scale for a, b in zip(new.groups, control.groups, strict=True))

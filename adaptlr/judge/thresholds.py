@@ -37,9 +37,14 @@ class Thresholds:
     bounce_frac: float = (
         0.08  # noise of the loss from step to step over its level: hot nets bounce at 0.1, slow ones at 0.04-0.07, (0, 1]
     )
+    bounce_times: float = 1.5  # and over the same in smaller steps: batches differ by themselves, [1, 100]
     stall_frac: float = 0.75  # of the loss at the start: a stall below it is left alone, the net has learned something, (0, 1]
     died_frac: float = 0.3  # share of a stage's units gone dormant since the start, (0, 1]: then a stall counts at any loss
     stall_steps: int = 16  # steps that a stall lasts, (3, 24]
+    thrown_ratio: float = 0.05  # update ratio of weights that are thrown about, (0, 1]
+    thrown_walk: float = 200.0  # path over vouched distance of a walk that leads nowhere, (0, 1e9]: good ones are mostly below
+    thrown_frac: float = 0.9  # share of the loss of 16 steps ago below which it falls all the same, (0, 1]
+    thrown_steps: int = 24  # steps of evidence, [12, 1000]
     starved_share: float = 0.01  # a group's update ratio over the median of the others' at which it is starved, (0, 1)
     starved_ratio: float = 1e-4  # and its update ratio itself, (0, 1): below it a weight needs 10,000 steps to move by its own size
     starved_steps: int = 4  # steps in a row, [1, 1000]
@@ -47,15 +52,18 @@ class Thresholds:
     cold_ratio: float = 6e-4  # update ratio at and above which no group is called cold, (0, 1): healthy plateaus stay above
     slow_ratio: float = 1e-3  # likewise where the loss is as good as unchanged, (0, 1): slow starts at 1.3e-3 came to life
     unchanged_frac: float = 0.95  # of the loss at the start: what "as good as unchanged" is, (0, 1]
-    search_ratio: float = 0.02  # likewise where the learning rate is no longer the user's own, (0, 1)
-    search_steps: int = 12  # steps of evidence there, [8, 10000]
-    falling_frac: float = 0.85  # and the share of the loss of as many steps ago below which it is falling: no search then, (0, 1]
+    search_ratio: float = (
+        0.03  # likewise where a third of the run is over, or the learning rate is no longer the user's own, (0, 1)
+    )
+    late_walk: float = 1.5  # path over vouched distance, over the root of the steps, of a straight line in that third, (0, 100]
+    search_walk: float = 6.0  # and where the learning rate is ours: nets that trained well are above it after 24 steps, (0, 100]
+    search_steps: int = 16  # steps of evidence there, [8, 10000]
+    falling_frac: float = 0.8  # and the share of the loss of as many steps ago below which it is falling: no search then, (0, 1]
     found_frac: float = 0.3  # and the share of the loss at the start below which the search is over, and nothing stalls, (0, 1]
     learned_frac: float = 0.6  # of the loss at the start: a run below it is learning, whatever its updates, (0, 1]
     cold_steps: int = 16  # steps of evidence, [8, 10000]: rho is noise before that
     short_way: float = 0.016  # path at the run's end over sqrt(steps) below which a net is too cold, (0, 1): 0.2 in 160 steps,
     # where nets that trained well go 0.27 to 4 times their weights, and those at a tenth of a good learning rate 0.01 to 0.5
-    straight_way: float = 0.055  # likewise for one that walks straight on when a third of the run is over, and has hardly learned
     unlearned_frac: float = 0.35  # of the loss at the start: a run below it is not judged by its way, (0, 1]
     slack_frac: float = 0.6  # of the pace: below it a learning rate of ours has been cut too far, (0, 1],
     jagged_frac: float = 0.6  # if no more than this share of a step gets anywhere, (0, 1]: 0.4 to 0.55 without momentum
@@ -84,10 +92,15 @@ class Thresholds:
             "stuck_frac": (0, 1),
             "flat_frac": (0, 1),
             "bounce_frac": (0, 1),
+            "bounce_times": (0, 100),
             "stall_ratio": (0, 1),
             "stall_frac": (0, 1),
             "died_frac": (0, 1),
             "stall_steps": (3, 24),
+            "thrown_ratio": (0, 1),
+            "thrown_walk": (0, 1e9),
+            "thrown_frac": (0, 1),
+            "thrown_steps": (11, 1000),
             "starved_share": (0, 1),
             "starved_ratio": (0, 1),
             "starved_steps": (0, 1000),
@@ -102,7 +115,8 @@ class Thresholds:
             "found_frac": (0, 1),
             "cold_steps": (7, 10_000),
             "short_way": (0, 1),
-            "straight_way": (0, 1),
+            "late_walk": (0, 100),
+            "search_walk": (0, 100),
             "unlearned_frac": (0, 1),
             "slack_frac": (0, 1),
             "jagged_frac": (0, 1),

@@ -1,9 +1,10 @@
 """What one optimizer step did to the weights of each parameter group, from a fixed, seeded sample of coordinates.
 
-A group's sample holds up to ``coordinates`` entries of its weights of two or more dimensions (biases and norms start at 0 or 1,
-and a ratio to them says nothing), spread over the tensors in proportion to their size; of a small one among many, 16 all the
-same. Coordinates that never received a gradient (rows of an embedding that no batch used) count neither as moving nor as
-standing still.
+A group's sample holds up to ``coordinates`` entries of its weights of two or more dimensions (biases, norms and the scales of
+channels start at 0 or 1, and a ratio to them says nothing), spread over the tensors in proportion to their size; of a small one
+among many, 16 all the same. Coordinates that never received a gradient (rows of an embedding that no batch used) count neither
+as moving nor as standing still. Weights that start at almost nothing are taken to be as large as :data:`LEAST_RMS` says, or no
+step could be small enough for them.
 
 All arithmetic stays on the device; one small tensor ``[groups, columns]`` per step goes to the host, where
 :func:`group_numbers` reads it.
@@ -22,6 +23,8 @@ from torch import Tensor, nn
 
 from adaptlr.measure import shards, sums
 from adaptlr.measure.sums import COLUMNS
+
+LEAST_RMS = 0.25  # over the root of the fan-in: what ratios are taken to at least. torch's own layers begin at 0.58
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,15 +63,19 @@ class WeightProbe:
         self._picks: list[tuple[nn.Parameter, Tensor]] = []
         sampled = [0] * len(groups)
         rng = random.Random(seed)
+        least = [0.0] * len(groups)
         for g, params in enumerate(groups):
             weights = [p for p in params if p.ndim >= 2 and p.numel() > 0]
+            weights = [p for p in weights if _fan_in(p) > 1] or weights
             total = sum(p.numel() for p in weights)
-            for p in weights:
-                n = min(p.numel(), max(16, coordinates * p.numel() // total))
+            sizes = [min(p.numel(), max(16, coordinates * p.numel() // total)) for p in weights]
+            least[g] = sum(n * LEAST_RMS**2 / _fan_in(p) for n, p in zip(sizes, weights, strict=True)) / max(sum(sizes), 1)
+            for n, p in zip(sizes, weights, strict=True):
                 index = torch.tensor(sorted(rng.sample(range(p.numel()), n)), device=p.device)
                 index = shards.own(p, index, first_rank=first_rank)
                 self._picks.append((p, index))
                 sampled[g] += len(index)
+        self.least = tuple(least)  # mean square of a group's weights, below which they are not taken to be
         self.n_groups, self.n_columns = len(groups), len(COLUMNS)
         self.n_sampled = tuple(sampled)
         self._device = self._picks[0][0].device if self._picks else torch.device("cpu")
@@ -144,6 +151,10 @@ class WeightProbe:
         return {k: torch.cat([saved[k], fresh[k]]) for k in saved}
 
 
+def _fan_in(weight: Tensor) -> int:
+    return weight.numel() // weight.shape[0]
+
+
 def _take(t: Tensor, index: Tensor, out: Tensor) -> None:
     """The entries of ``t`` at these places of its flattened self, or of this rank's part of it, into ``out``."""
     t = t if type(t) in _PLAIN else shards.local(t)
@@ -194,8 +205,12 @@ class DistanceEstimate:
 _Row = namedtuple("_Row", COLUMNS)
 
 
-def group_numbers(rows: Tensor, distance: DistanceEstimate) -> tuple[GroupNumbers, ...]:
-    """Read the host copy of :meth:`WeightProbe.after`'s answer, ``[groups, columns]``, and bring ``distance`` up to date."""
+def group_numbers(rows: Tensor, distance: DistanceEstimate, least: Sequence[float]) -> tuple[GroupNumbers, ...]:
+    """Read the host copy of :meth:`WeightProbe.after`'s answer, ``[groups, columns]``, and bring ``distance`` up to date.
+
+    Args:
+        least: :attr:`WeightProbe.least`.
+    """
     out = []
     for g, row in enumerate(rows.tolist()):
         at = _Row(*row)
@@ -204,7 +219,7 @@ def group_numbers(rows: Tensor, distance: DistanceEstimate) -> tuple[GroupNumber
         if active == 0:
             out.append(GroupNumbers(nonfinite=at.nonfinite > 0, frozen=at.nonfinite == 0))
             continue
-        w = math.sqrt(at.w2) if at.w2 > 0 else math.nan
+        w = math.sqrt(max(at.w2, active * least[g])) if at.w2 >= 0 else math.nan
         update = math.sqrt(at.update2)
         direction = math.sqrt(at.a2 / active)
         grads = math.sqrt(at.g2 * at.g_last2)
@@ -212,7 +227,7 @@ def group_numbers(rows: Tensor, distance: DistanceEstimate) -> tuple[GroupNumber
             GroupNumbers(
                 update_ratio=update / w,
                 travel=math.sqrt(at.travel2) / w,
-                weight_rms=w / math.sqrt(active),
+                weight_rms=math.sqrt(at.w2 / active) if at.w2 >= 0 else math.nan,
                 grad_rms=math.sqrt(at.g2 / active),
                 grad_agreement=at.g_dot / grads if grads > 0 else None,
                 distance_index=update / math.sqrt(active) / (d * direction) if d > 0 and direction > 0 else None,

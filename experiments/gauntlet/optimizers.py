@@ -1,4 +1,4 @@
-"""The user's optimizers: fastai's own Adam, and three of torch's. One place knows how a learning rate is written to each."""
+"""The user's optimizers: of fastai's own and of torch's. One place knows how a learning rate is written to each."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from adaptlr.act.optimizer import OptimizerPort, TorchOptimizer
 Groups = Sequence[Sequence[nn.Parameter]]
 
 
-def _fastai_adam(groups: Groups, lrs: Sequence[float]) -> Any:
-    from fastai.optimizer import Adam  # noqa: PLC0415  (fastai takes seconds to load)
+def _fastai(kind: str, groups: Groups, lrs: Sequence[float]) -> Any:
+    from fastai import optimizer as library  # noqa: PLC0415  (fastai takes seconds to load)
 
-    optimizer = Adam([list(g) for g in groups], lr=0.0)
+    optimizer = getattr(library, kind)([list(g) for g in groups], lr=0.0)
     set_lrs(optimizer, lrs)
     return optimizer
 
@@ -29,16 +29,26 @@ def _torch(kind: Callable[..., torch.optim.Optimizer], groups: Groups, lrs: Sequ
 
 #: Each is made as its library has it; only momentum is given, which torch's SGD has none of.
 OPTIMIZERS: dict[str, Callable[[Groups, Sequence[float]], Any]] = {
-    "adam": _fastai_adam,
+    "adam": partial(_fastai, "Adam"),
     "sgd": partial(_torch, partial(torch.optim.SGD, momentum=0.9)),
     "adamw": partial(_torch, torch.optim.AdamW),
     "rmsprop": partial(_torch, torch.optim.RMSprop),
+    "sgd-plain": partial(_torch, torch.optim.SGD),
+    "nadam": partial(_torch, torch.optim.NAdam),
+    "radam": partial(_torch, torch.optim.RAdam),
+    "adagrad": partial(_torch, torch.optim.Adagrad),
+    "lamb": partial(_fastai, "Lamb"),
 }
 SETTINGS = {
     "adam": "fastai.optimizer.Adam (mom 0.9, sqr_mom 0.99, eps 1e-5, decoupled wd 0.01)",
     "sgd": "torch SGD, momentum 0.9",
     "adamw": "torch AdamW, weight decay 0.01",
     "rmsprop": "torch RMSprop, alpha 0.99",
+    "sgd-plain": "torch SGD, no momentum",
+    "nadam": "torch NAdam",
+    "radam": "torch RAdam",
+    "adagrad": "torch Adagrad",
+    "lamb": "fastai.optimizer.Lamb (mom 0.9, sqr_mom 0.99, eps 1e-5, wd 0)",
 }
 
 

@@ -90,6 +90,23 @@ _STANDARD_LATE = (
     "topics/bag/adamw/flat",
     "cancer/mlp-bn/adamw/flat",
 )
+#: Tasks, nets and most of the optimizers that the others do without. Nothing is tuned here: it is measured when all else is done.
+_UNSEEN = (
+    "characters/lstm/adam/one-cycle",
+    "characters/lstm/adamw/flat",
+    "ratings/factors/adagrad/flat",
+    "ratings/factors/adam/one-cycle",
+    "shapes/unet/adamw/flat",
+    "friedman/mlp/radam/one-cycle",
+    "friedman/mlp/sgd-plain/cosine",
+    "garments/lenet/sgd-plain/flat",
+    "garments/tanh-mlp/sgd/cosine",
+    "garments/patch-conv/nadam/cosine",
+    "garments/patch-conv/lamb/one-cycle",
+    "pixels/autoencoder/adam/flat",
+    "markers/rnn/rmsprop/cosine",
+    "markers/post-norm/adam/flat",
+)
 _TIMED = ("fashion/resnet/sgd/flat", "fashion/mlp/sgd/cosine", "markov/transformer/adamw/one-cycle")
 
 
@@ -118,6 +135,7 @@ TIERS: dict[str, Tier] = {
             late_columns=_STANDARD_LATE,
             timing_columns=_TIMED,
         ),
+        Tier(name="unseen", columns=_UNSEEN, methods=_ALL_METHODS, seeds=(0, 1), late_columns=()),
         Tier(name="full", columns=_every_column(), methods=_ALL_METHODS, seeds=(0, 1, 2), timing_columns=_TIMED),
     )
 }

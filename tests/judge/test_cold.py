@@ -126,8 +126,8 @@ def searching(*, ratio: float, rho_t: float, scale: float = 100.0, loss: float =
     [
         pytest.param({"ratio": 5e-3, "rho_t": 4.0}, True, id="straight"),
         pytest.param({"ratio": 5e-3, "rho_t": 4.0, "scale": 1.0}, False, id="the-users-own"),
-        pytest.param({"ratio": 5e-3, "rho_t": 12.0}, False, id="bent"),
-        pytest.param({"ratio": 2.5e-2, "rho_t": 4.0}, False, id="large-steps"),
+        pytest.param({"ratio": 5e-3, "rho_t": 60.0}, False, id="bent"),
+        pytest.param({"ratio": 3.5e-2, "rho_t": 4.0}, False, id="large-steps"),
         pytest.param({"ratio": 5e-3, "rho_t": 4.0, "loss": 0.5}, False, id="learned"),
     ],
 )

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from adaptlr.judge.detect import observe
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.records import Kind
 from tests.judge.runs import group, kinds, play, reading, simple, stage
 
+LIMITS = Thresholds()
 FALLING = [2.3, 2.2, 2.1, 2.0, 1.9, 1.8, 1.7, 1.6, 1.5, 1.4, 1.3, 1.2, 1.1, 1.0, 0.9, 0.8]
 
 
@@ -184,6 +186,53 @@ class TestStall:
 
         assert found(0.6)
         assert not found(0.1)
+
+    def test_a_loss_that_bounced_as_much_in_small_steps_is_left_alone(self) -> None:
+        def found(calmly: float) -> bool:
+            """Sixteen small steps that bounce by so much of the loss, then large ones that bounce by a fifth."""
+            before = [reading(i, 2.0 * (1 + calmly * (-1) ** i), group(ratio=0.001, rho=10.0)) for i in range(16)]
+            after = [reading(16 + i, 2.0 * (1 + 0.1 * (-1) ** i), group(ratio=0.04, rho=10.0)) for i in range(24)]
+            return any(play([*before, *after])[1][16:])
+
+        assert found(0.01)
+        assert not found(0.1)
+
+    @pytest.mark.parametrize(("scale", "ratio", "hot"), [(1.0, 0.02, True), (0.1, 0.02, False), (0.1, 0.04, True)])
+    def test_a_learning_rate_of_ours_may_go_further(self, scale: float, ratio: float, hot: bool) -> None:
+        losses = [2.3, 2.1, *([1.8, 2.2] * 9)]
+        assert any(play([reading(i, x, group(ratio=ratio, scale=scale, rho=10.0)) for i, x in enumerate(losses)])[1]) is hot
+
+    def test_what_happened_at_another_learning_rate_does_not_count(self) -> None:
+        history, _ = play([reading(i, x, group(ratio=0.04, rho=0.2)) for i, x in enumerate([2.3, 2.1, *([1.8, 2.2] * 9)])])
+        history, found = history.rescaled((0,)), []
+        for i in range(20, 40):
+            history, findings = observe(history, reading(i, 1.8 + 0.4 * (i % 2), group(ratio=0.04, rho=10.0)), LIMITS)
+            found += [f.step for f in findings]
+        assert found[0] == 35
+
+
+class TestThrown:
+    """Large steps that lead nowhere, and a loss that neither bounces nor falls."""
+
+    @pytest.mark.parametrize(
+        ("run", "step"),
+        [
+            pytest.param({}, 23, id="thrown"),
+            pytest.param({"walk": None}, 23, id="no-distance-vouched-for"),
+            pytest.param({"ratio": 0.04}, None, id="smaller-steps"),
+            pytest.param({"walk": 100.0}, None, id="getting-somewhere"),
+            pytest.param({"per_step": 0.99}, None, id="the-loss-falls"),
+            pytest.param({"level": 1.2}, None, id="learned-much"),
+        ],
+    )
+    def test_table(self, run: dict[str, Any], step: int | None) -> None:
+        how: dict[str, Any] = {"ratio": 0.06, "walk": 400.0, "per_step": 1.0, "level": 1.6, **run}
+        losses = [2.3] * 5 + [how["level"] * how["per_step"] ** i for i in range(40)]
+        readings = [
+            reading(i, x, group(ratio=how["ratio"], rho=how["walk"] and how["walk"] / (i + 1))) for i, x in enumerate(losses)
+        ]
+        found = [(f.step, f.kind) for fs in play(readings)[1] for f in fs]
+        assert found[:1] == ([(step, Kind.TOO_HOT)] if step else [])
 
 
 def test_a_threshold_decides() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import pytest
 from hypothesis import given
@@ -54,7 +53,15 @@ def found(
         pytest.param({"ratio": 2e-4}, 7, id="a-seventh-of-the-way"),
         pytest.param({"ratio": 1e-3}, 15, id="four-fifths-of-the-way"),
         pytest.param({"ratio": 2e-3}, None, id="a-good-way"),
-        pytest.param({"ratio": 3e-3, "walk": 3.0}, 54, id="a-middling-way-straight-on-after-a-third"),
+        pytest.param({"ratio": 3e-3, "walk": 3.0}, 54, id="straight-on-after-a-third"),
+        pytest.param({"ratio": 2e-2, "walk": 3.0}, 54, id="straight-on-in-large-steps"),
+        pytest.param({"ratio": 4e-2, "walk": 3.0}, None, id="straight-on-in-steps-as-large-as-can-be"),
+        pytest.param({"ratio": 3e-3, "walk": 13.0}, 75, id="less-straight-on"),
+        pytest.param({"ratio": 3e-3, "walk": 16.0}, None, id="bent"),
+        pytest.param(
+            {"ratio": 3e-3, "walk": 3.0, "losses": [2.3 * 0.985**i for i in range(160)]}, None, id="straight-on-and-falling"
+        ),
+        pytest.param({"ratio": 3e-3, "walk": 3.0, "outlook": Outlook()}, None, id="straight-on-of-unknown-length"),
         pytest.param({"ratio": 3e-3, "walk": 3.0, "losses": [2.3 * 0.98**i for i in range(160)]}, None, id="that-learns"),
         pytest.param({"ratio": 1e-3, "provenance": Provenance.TRAINED}, None, id="pretrained"),
         pytest.param({"ratio": 1e-3, "losses": [2.3 * 0.9**i for i in range(160)]}, None, id="has-learned-all-the-same"),
@@ -122,7 +129,7 @@ class TestRaise:
         assert short.ceiling is not None
         assert long.ceiling is not None
         assert short.scale * 1e-5 == pytest.approx(short.ceiling)
-        assert short.ceiling / long.ceiling == pytest.approx(math.sqrt(9979 / 99), rel=1e-6)
+        assert short.ceiling / long.ceiling == pytest.approx((9979 / 99) ** 0.25, rel=1e-6)
 
     def test_a_ramp_is_raised_to_the_pace_at_once_and_held_there(self) -> None:
         outlook = Outlook(total_steps=120, peak_lrs=(1e-5,))

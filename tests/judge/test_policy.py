@@ -244,15 +244,24 @@ class TestWarm:
         assert control.scales == pytest.approx((300.0,))
         assert control.groups[0].ceiling == pytest.approx(then)
 
-    def test_a_learning_rate_that_broke_the_run_is_not_gone_back_to(self) -> None:
-        before = Control(groups=(GroupControl(per_lr=1.0, scale=0.01, ceiling=0.01, max_lr=0.012),), acted=True, rollbacks=1)
-        still = reading(20, 2.3, group(ratio=0.01, lr=1.0, scale=0.01))
-        control, decision = decide(Settings(), before, (finding(Kind.TOO_COLD, 0, walk=4.0),), still, History(), (START,))
-        assert decision is not None
-        assert control.scales == pytest.approx((0.012,))
+    @pytest.mark.parametrize(
+        ("evidence", "then"),
+        [({"update_ratio": 2.0, "level": 2.3, "loss": 9.0}, 1 / 3), ({"update_ratio": 0.03, "loss": 2.3, "stalled": 16.0}, 1.0)],
+        ids=["broke-the-run", "stood-still"],
+    )
+    def test_only_a_learning_rate_that_broke_the_run_is_not_gone_back_to(self, evidence: dict[str, float], then: float) -> None:
+        """Lr 1 was too hot, and the search for what may be it in the end goes as far as the verdict was sure."""
+        accused = finding(Kind.TOO_HOT, 0, **evidence)
+        one = Control(groups=(GroupControl(per_lr=0.01, first_per_lr=0.01),))
+        control, _ = decide(Settings(), one, (accused,), reading(20, 2.3, group(ratio=0.01, lr=1.0)), History(), (START,))
+        for _ in range(8):
+            now = reading(40, 2.3, group(ratio=0.001, lr=1.0, scale=control.scales[0]))
+            cold = finding(Kind.TOO_COLD, 0, walk=4.0)
+            control, _ = decide(Settings(), control, (cold,), now, History(), (START,))
+        assert min(control.scales[0], 1.0) == pytest.approx(then)
 
     def test_the_budget_of_raises(self) -> None:
-        control, decision = self.cold(Provenance.RANDOM, raises=6)
+        control, decision = self.cold(Provenance.RANDOM, raises=Settings().max_raises)
         assert (control.scales, decision) == ((1.0,), None)
 
 

@@ -194,7 +194,7 @@ class TestProbe:
         probe = WeightProbe([[a]]).extended([[a], [b]], coordinates=2048, seed=0)
         probe.before()
         a.grad = torch.ones_like(a)
-        assert [n.frozen for n in group_numbers(probe.after(), _distance(2))] == [False, True]
+        assert [n.frozen for n in group_numbers(probe.after(), _distance(2), probe.least)] == [False, True]
 
 
 def _distance(n: int) -> Any:

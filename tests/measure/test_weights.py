@@ -42,7 +42,7 @@ class Walk:
             for p in (p for params in self.groups for p in params):
                 if p.grad is not None:
                     p.add_(p.grad, alpha=-lr)
-        return group_numbers(self.probe.after(), self.distance)
+        return group_numbers(self.probe.after(), self.distance, self.probe.least)
 
 
 def cosine(a: Tensor, b: Tensor) -> float:
@@ -68,7 +68,7 @@ class TestWholeTensors:
     """A sample that covers everything gives the exact numbers."""
 
     @settings(deadline=None, max_examples=25)
-    @given(st.integers(0, 10_000), st.lists(st.sampled_from([(3, 4), (5, 2, 3), (40,), (1, 1)]), min_size=1, max_size=4))
+    @given(st.integers(0, 10_000), st.lists(st.sampled_from([(3, 4), (5, 2, 3), (40,), (1, 2)]), min_size=1, max_size=4))
     def test_the_slow_twin_agrees_at_every_step(self, seed: int, shapes: list[tuple[int, ...]]) -> None:
         shapes = [*shapes, (2, 2)]
         walk = Walk([randn(*s, seed=seed + i) for i, s in enumerate(shapes)])
@@ -111,6 +111,23 @@ class TestWholeTensors:
         got = walk.step([g])[0]
         after = flat(walk.groups[0])
         assert got.update_ratio == pytest.approx(((after - flat([w])).norm() / flat([w]).norm()).item(), rel=1e-5)
+
+    def test_scales_of_channels_do_not_count_beside_weights(self) -> None:
+        w, g = randn(6, 6), randn(6, 6, seed=1)
+        scales = 1e-6 * torch.ones(50, 1, 1)
+        assert Walk([w, scales]).step([g, 100 * torch.ones(50, 1, 1)]) == Walk([w]).step([g])
+        assert Walk([scales]).step([torch.ones(50, 1, 1)])[0].update_ratio is not None
+
+    @pytest.mark.parametrize("size", [0.0, 1e-6, 0.01, 1.0])
+    def test_a_ratio_to_weights_near_zero_is_one_to_what_they_might_have_been(self, size: float) -> None:
+        """To a root mean square of 0.25 over the root of the fan-in, of 16 here, if they are below that."""
+        w, g = size * randn(40, 2, 8), randn(40, 2, 8, seed=1)
+        got = Walk([w]).step([g], lr=0.01)[0]
+        to = max(0.25 / 4, w.square().mean().sqrt().item())
+        moved = 0.01 * g.square().mean().sqrt().item()
+        assert got.update_ratio == pytest.approx(moved / to, rel=1e-4)
+        assert got.travel == pytest.approx(moved / to, rel=1e-4)
+        assert got.weight_rms == pytest.approx(w.square().mean().sqrt().item(), rel=1e-5)
 
     def test_biases_and_norms_do_not_count(self) -> None:
         w, g = randn(6, 6), randn(6, 6, seed=1)
@@ -205,7 +222,7 @@ class TestMemoryThatIsExchanged:
         probe = WeightProbe([[p]])
         probe.before()
         p.data = p.data.add(g, alpha=-0.1)
-        assert group_numbers(probe.after(), DistanceEstimate(1))[0] == in_place
+        assert group_numbers(probe.after(), DistanceEstimate(1), probe.least)[0] == in_place
 
     def test_between_steps(self) -> None:
         w, g, other = randn(8, 8), randn(8, 8, seed=1), randn(8, 8, seed=2)
@@ -301,7 +318,7 @@ class TestSparse:
         table(torch.tensor([3, 3, 11])).square().sum().backward()
         probe.before()
         optimizer.step()
-        got = group_numbers(probe.after(), DistanceEstimate(1))[0]
+        got = group_numbers(probe.after(), DistanceEstimate(1), probe.least)[0]
         used = [3, 11]
         assert not got.frozen
         assert got.update_ratio == pytest.approx(((table.weight - start)[used].norm() / start[used].norm()).item(), rel=1e-5)
@@ -312,7 +329,7 @@ class TestSparse:
         p.grad = randn(6, 6, seed=1).to_sparse(2)
         probe = WeightProbe([[p]])
         probe.before()
-        assert group_numbers(probe.after(), DistanceEstimate(1))[0].update_ratio is None
+        assert group_numbers(probe.after(), DistanceEstimate(1), probe.least)[0].update_ratio is None
 
 
 BAD = [math.nan, math.inf, -math.inf]
@@ -362,7 +379,7 @@ class TestNonFinite:
         (p,) = walk.groups[0]
         p.grad = torch.full((5, 5), math.nan)
         walk.probe.before()
-        assert group_numbers(walk.probe.after(), walk.distance)[0].nonfinite
+        assert group_numbers(walk.probe.after(), walk.distance, walk.probe.least)[0].nonfinite
         g = randn(5, 5, seed=20)
         got, expected = walk.step([g])[0], other.step([g])[0]
         assert not got.nonfinite
@@ -459,7 +476,7 @@ def walk_on_a_quadratic(make: Callable[..., torch.optim.Optimizer], lr: float, s
         p.grad = (curvature * (p.detach() - bottom)) * 1e-2
         probe.before()
         optimizer.step()
-        rho = group_numbers(probe.after(), distance)[0].distance_index
+        rho = group_numbers(probe.after(), distance, probe.least)[0].distance_index
         if rho is not None:
             out.append(rho * t)
     return out
@@ -526,7 +543,7 @@ class TestDistanceIndex:
             p.grad = 1e-2 * (p.detach() - bottom + torch.randn(30, 30, generator=generator))
             probe.before()
             optimizer.step()
-            rho = group_numbers(probe.after(), distance)[0].distance_index
+            rho = group_numbers(probe.after(), distance, probe.least)[0].distance_index
         assert rho is not None
         assert 100 * rho > 15 if arrives else 1 < 100 * rho < 7
 
@@ -539,7 +556,7 @@ class TestDistanceIndex:
             probe.before()
             with torch.no_grad():
                 p.sub_(0.03 * p.grad)
-            group_numbers(probe.after(), distance)
+            group_numbers(probe.after(), distance, probe.least)
             seen.append(distance.largest[0])
         assert seen == sorted(seen)
         assert 0 < seen[-1] <= bottom.abs().max().item()

@@ -6,7 +6,8 @@ from experiments.gauntlet.tasks.images import DIGITS, FASHION
 from experiments.gauntlet.tasks.record import Data, Task
 from experiments.gauntlet.tasks.sequences import MARKOV, RECALL, TOPICS
 from experiments.gauntlet.tasks.tabular import CANCER, DIABETES, WINE
+from experiments.gauntlet.tasks.unseen import UNSEEN
 
-TASKS: dict[str, Task] = {t.name: t for t in (FASHION, DIGITS, RECALL, MARKOV, TOPICS, CANCER, WINE, DIABETES)}
+TASKS: dict[str, Task] = {t.name: t for t in (FASHION, DIGITS, RECALL, MARKOV, TOPICS, CANCER, WINE, DIABETES, *UNSEEN)}
 
 __all__ = ["TASKS", "Data", "Task"]
