@@ -251,7 +251,7 @@ class TestWarm:
     )
     def test_only_a_learning_rate_that_broke_the_run_is_not_gone_back_to(self, evidence: dict[str, float], then: float) -> None:
         """Lr 1 was too hot, and the search for what may be it in the end goes as far as the verdict was sure."""
-        accused = finding(Kind.TOO_HOT, 0, **evidence)
+        accused = dataclasses.replace(hot(), evidence=evidence)
         one = Control(groups=(GroupControl(per_lr=0.01, first_per_lr=0.01),))
         control, _ = decide(Settings(), one, (accused,), reading(20, 2.3, group(ratio=0.01, lr=1.0)), History(), (START,))
         for _ in range(8):

@@ -35,8 +35,8 @@ _SHAPES_SIZE, _SHAPES_NOISE = 16, 0.7
 
 
 def _characters(_: str) -> Data:
-    loaders = (sk.load_breast_cancer, sk.load_diabetes, sk.load_digits, sk.load_iris, sk.load_linnerud, sk.load_wine)
-    text = "".join(load().DESCR for load in loaders)
+    sets = ("breast_cancer", "diabetes", "digits", "iris", "linnerud", "wine")
+    text = "".join(getattr(sk, f"load_{name}")()["DESCR"] for name in sets)
     known = {c: i for i, c in enumerate(sorted(set(text), key=lambda c: (-text.count(c), c))[: _CHARACTERS - 1])}
     codes = torch.tensor([known.get(c, _CHARACTERS - 1) for c in text])
     pieces = codes.unfold(0, _TEXT_LENGTH + 1, 4)
