@@ -28,7 +28,7 @@ _HERE = Path(__file__).parent
 _NEEDED = ("torch", "torchvision", "fastai", "numpy", "scikit-learn")  # by a run of any method
 _PACKAGES = (*_NEEDED, "joblib", *dict.fromkeys(p for m in METHODS.values() for p in m.packages))
 #: What every run depends on. A row made by other code is not reused.
-_TRAINING = ("faults.py", "job.py", "nets.py", "optimizers.py", "run.py", "tasks", "../nets.py", "../fashion.py")
+_TRAINING = ("faults.py", "job.py", "nets", "optimizers.py", "run.py", "tasks", "../nets.py", "../fashion.py")
 
 
 @lru_cache

@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from experiments.gauntlet.nets import Bag, CausalTransformer, Recurrent
+from experiments.gauntlet.nets.sequences import Bag, CausalTransformer, Recurrent
 from experiments.gauntlet.tasks.record import Data, Task
 
 _N_TRAIN, _N_VALID = 4096, 2048

@@ -1,4 +1,4 @@
-"""Tasks that no setting of adaptlr was chosen on, of kinds that the others are not: text, ratings, segmentation, reconstruction.
+"""Tasks of kinds that the standard ones are not: text, ratings, segmentation, reconstruction.
 
 Nothing here needs a download but the images of ``garments``.
 """
@@ -11,18 +11,9 @@ import torch
 from sklearn import datasets as sk
 
 from experiments.fashion import images
-from experiments.gauntlet.nets import (
-    Autoencoder,
-    CharacterLSTM,
-    Factors,
-    PostNormEncoder,
-    UNet,
-    VanillaRNN,
-    dropout_mlp,
-    patch_conv_net,
-    tanh_lenet,
-    tanh_mlp,
-)
+from experiments.gauntlet.nets.pixels import Autoencoder, UNet, patch_conv_net, tanh_lenet, tanh_mlp
+from experiments.gauntlet.nets.sequences import CharacterLSTM, PostNormEncoder, VanillaRNN
+from experiments.gauntlet.nets.tables import Factors, dropout_mlp
 from experiments.gauntlet.tasks.record import Data, Goal, Task, split
 from experiments.gauntlet.tasks.sequences import RECALL
 

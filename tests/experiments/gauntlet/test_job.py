@@ -13,7 +13,8 @@ from experiments.gauntlet.faults import FAULTS
 from experiments.gauntlet.job import prepare
 from experiments.gauntlet.optimizers import OPTIMIZERS, set_lrs, split_groups
 from experiments.gauntlet.recovered import Oracle
-from experiments.gauntlet.tasks import TASKS
+from experiments.gauntlet.tasks import TASKS, Task
+from experiments.gauntlet.tasks.fresh import FRESH
 from experiments.gauntlet.tasks.unseen import UNSEEN
 from experiments.gauntlet.tiers import TIERS, first_runs, other_runs
 
@@ -124,16 +125,17 @@ def test_a_tiers_columns_exist(tier) -> None:
     assert set(tier.late_columns or ()) | set(tier.timing_columns) <= set(tier.columns)
 
 
-def test_unseen_has_tasks_of_its_own_and_every_net_of_them() -> None:
-    columns = [Column.parse(c) for c in TIERS["unseen"].columns]
-    assert {(c.task, c.net) for c in columns} == {(t.name, net) for t in UNSEEN for net in t.nets}
+@pytest.mark.parametrize(("tier", "tasks"), [("unseen", UNSEEN), ("fresh", FRESH)])
+def test_these_have_tasks_of_their_own_and_every_net_of_them(tier: str, tasks: tuple[Task, ...]) -> None:
+    columns = [Column.parse(c) for c in TIERS[tier].columns]
+    assert {(c.task, c.net) for c in columns} == {(t.name, net) for t in tasks for net in t.nets}
     halves = [c.half for c in columns]
     assert min(halves.count("tuned"), halves.count("held-out")) >= 4
 
 
 def test_standard_has_every_task_net_optimizer_and_schedule_in_both_halves() -> None:
     columns = [Column.parse(c) for c in TIERS["standard"].columns]
-    assert {c.task for c in columns} == set(TASKS) - {t.name for t in UNSEEN}
+    assert {c.task for c in columns} == set(TASKS) - {t.name for t in (*UNSEEN, *FRESH)}
     pairs = {(c.optimizer, c.schedule) for c in columns}
     assert len(pairs) >= 10
     halves = [c.half for c in columns]
