@@ -9,11 +9,11 @@ import dataclasses
 import math
 import statistics
 
-from adaptlr.judge.history import GroupPast, History
-from adaptlr.judge.pace import LATE, moves, short_way, slack, way_at_end, well_on
+from adaptlr.judge.history import History
+from adaptlr.judge.pace import LATE, Moving, moves, short_way, slack, way_at_end, well_on
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.judge.words import group_name, number, place, sentence_groups
-from adaptlr.records import Finding, GroupReading, Kind, Provenance, Reading
+from adaptlr.records import Finding, Kind, Provenance, Reading
 
 
 def starved_now(history: History, reading: Reading, limits: Thresholds) -> tuple[int, ...]:
@@ -106,40 +106,50 @@ def too_cold(history: History, reading: Reading, limits: Thresholds) -> Finding 
         return _will_not_get_far(reading, moving, way)
     if history.median(5) < (limits.found_frac if helped else limits.learned_frac) * history.start_level:
         return None
-    still = max(statistics.median(p.ratios) if p.ratios else 0.0 for _, p in moving)
     total = history.outlook.total_steps
     annealed = any(g.lr < 0.5 * p.peak_lr for g, p in moving) or (total is not None and reading.step >= LATE * total)
-    if annealed or not still < _bar(history, limits, searching=searching):
-        return None
-    if helped and slack(history, reading, limits):
-        return _below_the_pace(reading, moving, still)
-    return _walks(history, reading, moving, still, limits, helped=helped, searching=searching)
+    return None if annealed else _too_straight(history, reading, moving, limits, helped=helped, searching=searching)
 
 
-def _walks(
-    history: History,
-    reading: Reading,
-    moving: list[tuple[GroupReading, GroupPast]],
-    still: float,
-    limits: Thresholds,
-    *,
-    helped: bool,
-    searching: bool,
+def _too_straight(
+    history: History, reading: Reading, moving: Moving, limits: Thresholds, *, helped: bool, searching: bool
 ) -> Finding | None:
-    """The net walks in a straight line, in steps that are small; where they are not so small, while its loss does not fall."""
+    """The whole net, or groups of which the learning rate is ours, walk in a straight line, while the loss does not fall."""
+    still, bar = _pace_of(moving), _bar(history, limits, searching=searching)
+    if helped and still < bar and slack(history, reading, limits):
+        return _below_the_pace(reading, moving, still)
     if searching and history.falling(limits.search_steps, limits.falling_frac):
         return None
-    if still >= limits.frozen_ratio and not _straight(moving, still, limits, helped=helped, searching=searching):
-        return None
+    if _walks(moving, bar, limits, helped=helped, searching=searching):
+        return _straight_on(reading, moving, helped=helped)
+    ours = [(g, p) for g, p in moving if g.scale != 1.0 and _walks([(g, p)], bar, limits, helped=True, searching=True)]
+    return _straight_on(reading, ours, helped=True) if ours else None
+
+
+def _pace_of(moving: Moving) -> float:
+    return max(statistics.median(p.ratios) if p.ratios else 0.0 for _, p in moving)
+
+
+def _walks(moving: Moving, bar: float, limits: Thresholds, *, helped: bool, searching: bool) -> bool:
+    """These groups walk in a straight line, in steps that are small."""
+    still = _pace_of(moving)
+    if not still < bar:
+        return False
+    return still < limits.frozen_ratio or _straight(moving, still, limits, helped=helped, searching=searching)
+
+
+def _straight_on(reading: Reading, moving: Moving, *, helped: bool) -> Finding:
+    still = _pace_of(moving)
     walk = max((p.walk for _, p in moving if p.walk is not None), default=0.0)
+    subject = "it moves no" if len(moving) == 1 < len(reading.groups) else "no group moves"
     text = (
-        f"{'still ' if helped else ''}too cold: no group moves more than {number(still)} of its "
-        f"weight a step, and the net has walked in a straight line so far"
+        f"{'still ' if helped else ''}too cold: {subject} more than {number(still)} of its weight a step, and the walk so far is a "
+        f"straight line"
     )
     return _cold(reading, moving, text, update_ratio=still, walk=walk)
 
 
-def _will_not_get_far(reading: Reading, moving: list[tuple[GroupReading, GroupPast]], way: float) -> Finding:
+def _will_not_get_far(reading: Reading, moving: Moving, way: float) -> Finding:
     still = max(statistics.median(p.ratios) for _, p in moving if p.ratios)
     text = (
         f"too cold: at this pace, {number(still)} of the weights a step, no group will have gone further than "
@@ -148,7 +158,7 @@ def _will_not_get_far(reading: Reading, moving: list[tuple[GroupReading, GroupPa
     return _cold(reading, moving, text, update_ratio=still, way=way)
 
 
-def _below_the_pace(reading: Reading, moving: list[tuple[GroupReading, GroupPast]], still: float) -> Finding:
+def _below_the_pace(reading: Reading, moving: Moving, still: float) -> Finding:
     progress = max(p.progress_frac for _, p in moving)
     text = (
         f"still too cold: no group moves more than {number(still)} of its weight a step, and the next steps take back all but "
@@ -157,7 +167,7 @@ def _below_the_pace(reading: Reading, moving: list[tuple[GroupReading, GroupPast
     return _cold(reading, moving, text, update_ratio=still, progress=progress)
 
 
-def _cold(reading: Reading, moving: list[tuple[GroupReading, GroupPast]], text: str, **evidence: float) -> Finding:
+def _cold(reading: Reading, moving: Moving, text: str, **evidence: float) -> Finding:
     groups = tuple(g.index for g, _ in moving)
     return Finding(
         step=reading.step,
@@ -177,9 +187,7 @@ def _bar(history: History, limits: Thresholds, *, searching: bool) -> float:
     return limits.slow_ratio if unchanged else limits.cold_ratio
 
 
-def _straight(
-    moving: list[tuple[GroupReading, GroupPast]], still: float, limits: Thresholds, *, helped: bool, searching: bool
-) -> bool:
+def _straight(moving: Moving, still: float, limits: Thresholds, *, helped: bool, searching: bool) -> bool:
     """The net has walked in a straight line for long enough to tell, and not on a schedule that rises.
 
     The smaller the steps, the less straight the walk need look: noise bends it, and a healthy net's steps are not small. So it is

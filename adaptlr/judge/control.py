@@ -76,7 +76,7 @@ class GroupControl:
     scale: float = 1.0
     ceiling: float | None = None  # update ratio; None: no ceiling
     max_lr: float | None = None  # effective learning rate; None: no limit
-    broke_lr: float | None = None  # what that may be raised to again, if a search finds the verdict to have been too hard
+    broke_lr: float | None = None  # what that may be raised to again, if a search finds that the cut went too far
     per_lr: float | None = None  # newest update ratio over effective lr
     first_per_lr: float | None = None  # the same of the run's first step, to start again from
     first_lr: float | None = None  # scheduled lr of that step

@@ -29,6 +29,7 @@ from adaptlr.judge.words import group_name, number, place, times
 from adaptlr.records import Action, Decision, Finding, GroupReading, Kind, Provenance, Reading
 
 _ACQUITTAL_STEPS = 3
+_WELL_STEPS = 24
 _LATE = 0.4  # share of a run of known length from which no more of it is given up than must be
 
 
@@ -108,9 +109,9 @@ def _ruined_by_data(settings: Settings, control: Control, finding: Finding, read
     )
 
 
-def _had_learned(finding: Finding) -> bool:
-    """The run had lost again what it had learned, and that was more than half of the loss at its start."""
-    return "best" in finding.evidence and finding.evidence["best"] < 0.5 * finding.evidence["start"]
+def _had_learned(history: History) -> bool:
+    """Since its start, or since it was last put back, the run has for some time gone well, down to half the loss at its start."""
+    return history.best_age >= _WELL_STEPS and history.best < 0.5 * history.start_level
 
 
 def _roll_back(
@@ -127,8 +128,9 @@ def _roll_back(
     slow = finding.kind is Kind.COLLAPSE or "stalled" in finding.evidence or "best" in finding.evidence
     total = history.outlook.total_steps
     late = total is not None and reading.step >= _LATE * total
-    early = slow and reading.step < settings.early_steps and not _had_learned(finding)
-    refuge = certified[-1] if certified and (late or (first_time and not early)) else refuges[0]
+    learned = _had_learned(history)
+    early = slow and reading.step < settings.early_steps
+    refuge = certified[-1] if certified and (late or learned or (first_time and not early)) else refuges[0]
     if ruined_by_data:
         new = dataclasses.replace(control, rollbacks=control.rollbacks + 1, last_poison=reading.step, acted=True)
         done = f"nothing led up to it, so a bad batch is to blame: back to step {refuge.step}, learning rates as they were"
@@ -142,6 +144,7 @@ def _roll_back(
             pace=_pace(settings, history, reading, now),
             accused=index in accused,
             slow=slow,
+            learned=learned,
             doubtful="stalled" in finding.evidence,
             rollbacks=control.rollbacks,
             refuge_per_lr=_per_lr_at(refuge, refuges[0], index, g),
@@ -215,6 +218,7 @@ def _cut(
     pace: float,
     accused: bool,
     slow: bool,
+    learned: bool,
     doubtful: bool,
     rollbacks: int,
     refuge_per_lr: float | None,
@@ -223,12 +227,12 @@ def _cut(
     retreat = settings.retreat**rollbacks
     effective = lr * group.scale
     ramped = lr / group.first_lr if group.first_lr else 1.0
-    slow = slow or ramped > settings.slow_retreat  # what broke on a ramp had been breaking below its top
+    slow = (slow or ramped > settings.slow_retreat) and not learned  # what broke on a ramp had been breaking below its top
     if accused:
         ceiling = pace / retreat
         limit = effective / (settings.slow_retreat if slow else settings.retreat)
         max_lr = min(limit, group.max_lr) if group.max_lr is not None else limit
-        broke_lr = math.inf if doubtful else max_lr
+        broke_lr = math.inf if doubtful else max(max_lr, min(effective / settings.retreat, group.broke_lr or math.inf))
     else:
         ceiling = settings.side_ceiling / retreat
         max_lr, broke_lr = group.max_lr, group.broke_lr

@@ -135,13 +135,14 @@ def _too_small(params: Sequence[nn.Parameter]) -> bool:
 @torch.no_grad()
 def _varies(weight: Tensor) -> bool:
     whole = shards.entries(weight.detach(), torch.arange(weight.numel(), device=weight.device))
-    return bool((whole != whole[:1]).any())
+    return bool((whole != whole[:1]).any()) if len(whole) > 1 else float(whole) not in (0.0, 1.0)
 
 
 def of_group(params: Sequence[nn.Parameter]) -> Provenance:
     """Where a group's weights came from, by its largest few tensors: RANDOM only if most of what was tested says so and none of it
     is TRAINED; TRAINED as soon as a quarter of it is."""
-    weights = sorted((p for p in params if p.ndim >= 2), key=lambda p: p.numel(), reverse=True)[:_TENSORS]
+    weights = [p for p in params if p.ndim >= 2 and p.numel() >= MIN_WEIGHTS]
+    weights = sorted(weights, key=lambda p: p.numel(), reverse=True)[:_TENSORS]
     share = dict.fromkeys(Provenance, 0)
     for w in weights:
         share[of_weight(w)] += w.numel()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from adaptlr.records import Kind, Provenance
+from adaptlr.records import Finding, Kind, Provenance
 from tests.judge.runs import group, kinds, play, reading
 
 
@@ -177,3 +177,20 @@ def test_decay_dominated(decay: float, ratio: float, expected: bool) -> None:
     if expected:
         assert set(found) == {1, 2, 3}
         assert found[1] == [str(Kind.DECAY_DOMINATED)]
+
+
+def test_of_a_net_that_was_helped_the_groups_that_still_walk_straight_are_found() -> None:
+    """A group that was fed walks straight on in small steps; beside it, one on the user's learning rate is where it should be."""
+    fed = {"lr": 1e-6, "scale": 1e4, "ratio": 8e-3, "rho": 0.2}
+
+    def found(beside: float, **more: Any) -> list[Finding]:
+        readings = [
+            reading(i, 2.3 - 0.01 * i, group(0, **fed | more), group(1, lr=1e-2, ratio=0.02, rho=beside)) for i in range(24)
+        ]
+        return [f for now in play(readings)[1] for f in now if f.kind is Kind.TOO_COLD]
+
+    first = found(beside=20.0)[0]
+    assert first.groups == (0,)
+    assert "group 0 is still too cold: it moves no more than 0.008 of its weight a step" in first.message
+    assert found(beside=0.2)[0].groups == (0, 1)
+    assert found(beside=20.0, scale=1.0) == []

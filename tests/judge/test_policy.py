@@ -77,14 +77,24 @@ class TestRollBack:
         ]
         assert [d and d.restored_step for d in restored] == [64, 0]
 
-    def test_what_was_learned_is_not_thrown_away_early_in_the_run_either(self) -> None:
-        lost = finding(Kind.TOO_HOT, 0, step=120, loss=2.0, best=0.5, start=2.3)
-        little = finding(Kind.TOO_HOT, 0, step=120, loss=2.2, best=1.8, start=2.3)
-        found = [
-            decide(Settings(), Control(groups=(ONE,)), (f,), reading(120, 2.0, group(lr=1.0)), History(), (START, LATER))[1]
-            for f in (lost, little)
-        ]
-        assert [d.restored_step for d in found if d] == [64, 0]
+    @pytest.mark.parametrize(
+        ("best", "best_age", "back_to", "max_lr"),
+        [(0.5, 60, 64, 1 / 3), (1.8, 60, 0, 0.1), (0.5, 8, 0, 0.1)],
+        ids=["learned", "little", "for-a-moment"],
+    )
+    @pytest.mark.parametrize("rollbacks", [0, 1])
+    def test_what_was_learned_is_not_thrown_away(
+        self, best: float, best_age: int, back_to: int, max_lr: float, rollbacks: int
+    ) -> None:
+        """Neither early in the run nor the second time; and a learning rate that was good for long is not cut so deep."""
+        lost = finding(Kind.TOO_HOT, 0, step=120, loss=2.0, best=best, start=2.3)
+        history = History(start=(2.3,) * 5, best=best, best_age=best_age, age=100)
+        before = Control(groups=(ONE,), rollbacks=rollbacks)
+        control, decision = decide(Settings(), before, (lost,), reading(120, 2.0, group(lr=1.0)), history, (START, LATER))
+        assert decision is not None
+        assert decision.restored_step == back_to
+        assert control.groups[0].max_lr == pytest.approx(max_lr)
+        assert control.groups[0].broke_lr == pytest.approx(1 / 3)  # a search may go as far again
 
     def test_a_group_that_is_not_accused_keeps_its_learning_rate(self) -> None:
         calm = GroupControl(per_lr=10.0, first_per_lr=10.0, first_lr=1e-3)
@@ -148,7 +158,7 @@ class TestAcquit:
     WAS = GroupControl(per_lr=1.0, first_per_lr=1.0, first_lr=0.1)
 
     def rolled_back(self, *, refuges: tuple[Refuge, ...] = (START, LATER), **control: object) -> Control:
-        history = History(start=(2.3,) * 5, losses=(0.5, 0.5, 2.0, 2.0, 2.0), best=0.5, age=120)
+        history = History(start=(2.3,) * 5, losses=(0.5, 0.5, 2.0, 2.0, 2.0), best=0.5, best_age=60, age=120)
         lost = finding(Kind.TOO_HOT, 0, step=120, loss=2.0, best=0.5, start=2.3)
         before = Control(groups=(self.WAS,), **control)  # type: ignore[arg-type]
         after, decision = decide(Settings(), before, (lost,), reading(120, 2.0, group(lr=0.1)), history, refuges)

@@ -254,6 +254,15 @@ def test_a_group_with_too_few_entries_to_tell_is_judged_by_the_others(others: li
     groups = [[weight(p, 4096)] for p in others]
     assert of_groups([*groups, [small]]) == (*others, said)
     assert of_groups([*groups, [nn.Parameter(torch.zeros(4, 64))]])[-1] is UNKNOWN, "a branch that begins with nothing"
+    for value, one in ((0.3, said), (0.0, UNKNOWN), (1.0, UNKNOWN)):
+        assert of_groups([*groups, [nn.Parameter(torch.full((1, 1), value))]])[-1] is one, "a weight that is a single number"
+
+
+def test_tensors_with_too_few_entries_do_not_outvote_one_that_tells() -> None:
+    """As beside the pointwise convolutions of a mobile net, whose depthwise ones are small."""
+    small = [nn.Parameter(randn(36, 1, 3, 3)) for _ in range(3)]
+    assert of_group([*small, nn.Parameter(randn(24, 36, 1, 1))]) is RANDOM
+    assert of_group([*small, weight(TRAINED, 4096)]) is TRAINED
 
 
 class TestKsDistance:
