@@ -15,6 +15,7 @@ from adaptlr.judge.thresholds import Thresholds
 from adaptlr.judge.words import number, place, sentence_groups
 from adaptlr.records import Finding, Kind, Reading
 
+_FAR, _MUCH_LESS = 0.1, 0.25  # shares of the hottest group's learning rate and update ratio, at which another is not to blame
 _SETTLED_STEPS = 8  # before which gradients and running variances are still finding their scale
 
 Rule = Callable[[History, Reading, Thresholds], Finding | None]
@@ -94,7 +95,7 @@ def divergence(history: History, reading: Reading, limits: Thresholds) -> Findin
     if not all(x > bar for x in last):
         return None
     text = f"the loss has been above {number(min(last))} for 3 steps; the run began at {number(start)}"
-    return _finding(Kind.DIVERGENCE, reading, _moving(reading), text, loss=reading.loss, start=start)
+    return _finding(Kind.DIVERGENCE, reading, _to_blame(history, reading, _moving(reading)), text, loss=reading.loss, start=start)
 
 
 def regress(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
@@ -112,7 +113,7 @@ def regress(history: History, reading: Reading, limits: Thresholds) -> Finding |
     if not (most or long):
         return None
     text = f"the loss had come down from {number(start)} to {number(best)} and is back at {number(now)}"
-    return _finding(Kind.TOO_HOT, reading, hot, text, loss=now, best=best, start=start)
+    return _finding(Kind.TOO_HOT, reading, _to_blame(history, reading, hot), text, loss=now, best=best, start=start)
 
 
 def collapse(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
@@ -141,7 +142,9 @@ def collapse(history: History, reading: Reading, limits: Thresholds) -> Finding 
         return None
     seen = f"{', '.join(silent)} {'is' if len(silent) == 1 else 'are'} at zero" if silent else "hardly any gradient arrives"
     text = f"collapsed: {seen}, and the loss is stuck at {number(history.median(5))}"
-    return _finding(Kind.COLLAPSE, reading, _moving(reading), text, stages=tuple(silent), loss=reading.loss)
+    return _finding(
+        Kind.COLLAPSE, reading, _to_blame(history, reading, _moving(reading)), text, stages=tuple(silent), loss=reading.loss
+    )
 
 
 def stall(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
@@ -273,7 +276,19 @@ def _plateau(history: History, steps: int = 12) -> float:
     return min(last) if spread < 0.15 * abs(last[-1]) else math.inf
 
 
+def _to_blame(history: History, reading: Reading, groups: tuple[int, ...]) -> tuple[int, ...]:
+    """Those groups, but for any that has moved far less than the hottest, on a learning rate far lower than that one's."""
+    if len(groups) < 2:
+        return groups
+    hottest = max(groups, key=lambda i: history.groups[i].largest)
+    lr, ratio = reading.groups[hottest].effective_lr, history.groups[hottest].largest
+    return tuple(
+        [i for i in groups if reading.groups[i].effective_lr > _FAR * lr or history.groups[i].largest > _MUCH_LESS * ratio]
+    )
+
+
 def _too_hot(history: History, reading: Reading, hot: tuple[int, ...], level: float) -> Finding:
+    hot = _to_blame(history, reading, hot)
     ratio = max(history.groups[g].recent_ratio for g in hot)
     text = (
         f"{sentence_groups(reading, hot)} too hot: an update of {number(ratio)} of the weights in one step "

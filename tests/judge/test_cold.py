@@ -181,7 +181,7 @@ def test_decay_dominated(decay: float, ratio: float, expected: bool) -> None:
 
 def test_of_a_net_that_was_helped_the_groups_that_still_walk_straight_are_found() -> None:
     """A group that was fed walks straight on in small steps; beside it, one on the user's learning rate is where it should be."""
-    fed = {"lr": 1e-6, "scale": 1e4, "ratio": 8e-3, "rho": 0.2}
+    fed: dict[str, Any] = {"lr": 1e-6, "scale": 1e4, "ratio": 8e-3, "rho": 0.2}
 
     def found(beside: float, **more: Any) -> list[Finding]:
         readings = [

@@ -79,6 +79,37 @@ def test_regress_convicts_when_most_of_what_was_learned_is_lost_and_not_at_small
     assert first(losses, 0.001) is None
 
 
+@pytest.mark.parametrize(
+    ("beside", "accused"),
+    [
+        pytest.param({"lr": 1e-3, "ratio": 0.02}, (0,), id="slower-on-a-far-lower-lr"),
+        pytest.param({"lr": 1e-1, "ratio": 0.02}, (0, 1), id="slower-on-the-same-lr"),
+        pytest.param({"lr": 1e-3, "ratio": 0.06}, (0, 1), id="as-fast-on-a-far-lower-lr"),
+    ],
+)
+@pytest.mark.parametrize("rule", ["regress", "collapse", "divergence"])
+def test_a_group_that_moves_little_on_a_far_lower_lr_is_not_to_blame(
+    beside: dict[str, Any], accused: tuple[int, ...], rule: str
+) -> None:
+    losses = {
+        "regress": [*FALLING, 2.2, 2.3, 2.2, 2.3, 2.2],
+        "collapse": [2.3] * 14,
+        "divergence": [2.3, 2.3, 2.3, 2.3, 9.0, 9.0, 9.0, 9.0, 9.0],
+    }[rule]
+    readings = [
+        reading(
+            i,
+            x,
+            group(0, lr=0.1, ratio=0.09),
+            group(1, **beside),
+            stages=(stage(quiet=0.5 if rule != "collapse" or i < 5 else 1.0),),
+        )
+        for i, x in enumerate(losses)
+    ]
+    found = next(f for fs in play(readings)[1] for f in fs)
+    assert found.groups == accused
+
+
 class TestBadBatch:
     """One batch far out of scale: found by the gradient, or by what a normalisation remembers."""
 
