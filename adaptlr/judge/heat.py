@@ -184,16 +184,26 @@ def stall(history: History, reading: Reading, limits: Thresholds) -> Finding | N
 
 
 def shaken(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
-    """An update as large as the weights replaced them, and the net has not begun to learn since: one hot group does this."""
+    """An update as large as the weights replaced them, or several did, and the net has not begun to learn since: one hot group does
+    this, and a net whose weights grow until steps look small again."""
+    age, now = history.age, history.median(7)
     wild = tuple(i for i, g in enumerate(history.groups) if g.largest >= limits.ruin_ratio)
-    if not wild or history.age != limits.shaken_steps or not history.median(7) > limits.shaken_frac * history.start_level:
-        return None
-    ratio = max(history.groups[i].largest for i in wild)
+    if wild and age == limits.shaken_steps and now > limits.shaken_frac * history.start_level:
+        ratio = max(history.groups[i].largest for i in wild)
+        what = f"an update of {number(ratio)} of the weights in one step"
+    else:
+        wild = _replaced(history, reading, limits)
+        if not wild or not limits.replaced_steps <= age <= 2 * limits.replaced_steps:
+            return None
+        if not now > limits.stuck_frac * history.start_level:
+            return None
+        ratio = max(history.groups[i].largest for i in wild)
+        what = f"updates of up to {number(ratio)} of the weights have replaced them"
     text = (
-        f"{sentence_groups(reading, wild)} too hot: an update of {number(ratio)} of the weights in one step, and after "
-        f"{history.age} steps the loss has only come from {number(history.start_level)} to {number(history.median(7))}"
+        f"{sentence_groups(reading, wild)} too hot: {what}, and after {age} steps the loss has only come from "
+        f"{number(history.start_level)} to {number(now)}"
     )
-    return _finding(Kind.TOO_HOT, reading, wild, text, update_ratio=ratio, loss=history.median(7), level=history.start_level)
+    return _finding(Kind.TOO_HOT, reading, wild, text, update_ratio=ratio, loss=now, level=history.start_level)
 
 
 def thrown(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
@@ -274,6 +284,13 @@ def _plateau(history: History, steps: int = 12) -> float:
         return math.inf
     spread = max(last) - min(last)
     return min(last) if spread < 0.15 * abs(last[-1]) else math.inf
+
+
+def _replaced(history: History, reading: Reading, limits: Thresholds) -> tuple[int, ...]:
+    """Groups that are as far from where they began as weights of their size can be, and did not walk there in a straight line."""
+    far = [g.index for g in reading.groups if g.travel is not None and g.travel >= limits.replaced_frac]
+    walks = [(i, history.groups[i].walk) for i in far]
+    return tuple(i for i, walk in walks if walk is None or walk > limits.search_walk * math.sqrt(history.groups[i].age))
 
 
 def _to_blame(history: History, reading: Reading, groups: tuple[int, ...]) -> tuple[int, ...]:

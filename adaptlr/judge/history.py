@@ -16,7 +16,8 @@ _LOSSES = 24  # kept for levels and for their noise
 _STEPS = 6  # of update ratios kept
 _STRAIGHT, _STRAIGHT_STEPS = 0.7, (10, 16)  # distance over path of a net that walks as one with momentum; steps it is measured in
 _TAME = 0.03  # mean update ratio above which bends are the learning rate's doing
-_START = 5  # losses that make the level at the start
+_START = 5  # losses that make the level at the start,
+_SHOCK = 0.1  # and the update ratio from which those after it say nothing about that
 _DOZEN, _CALM = 12, 0.015  # steps and their largest update ratio, in which the noise of the loss is that of the batches
 _STAGE_BASELINE = 4  # readings of a stage that make its own baseline
 
@@ -212,7 +213,7 @@ def advance(history: History, reading: Reading) -> History:
         best, best_age = now, age
     groups = tuple([_advance_group(p, g) for p, g in zip(pasts, reading.groups, strict=False)])
     return History(  # written out: dataclasses.replace takes several times as long, and this is done at every step
-        start=history.start if len(history.start) >= _START else (*history.start, reading.loss),
+        start=_begun(history, reading.loss),
         losses=losses,
         best=best,
         best_age=best_age,
@@ -224,6 +225,12 @@ def advance(history: History, reading: Reading) -> History:
         norm_spike=reading.norm_var / history.norm_var if reading.norm_var is not None and history.norm_var else 0.0,
         calm=_calmest(history.calm, losses, groups),
     )
+
+
+def _begun(history: History, loss: float) -> tuple[float, ...]:
+    """The first losses of the run, as far as no step has thrown the weights about before them."""
+    thrown = history.start and any(g.largest >= _SHOCK for g in history.groups)
+    return history.start if len(history.start) >= _START or thrown else (*history.start, loss)
 
 
 def _calmest(calm: float, losses: tuple[float, ...], groups: tuple[GroupPast, ...]) -> float:

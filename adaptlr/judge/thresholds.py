@@ -69,6 +69,8 @@ class Thresholds:
     jagged_frac: float = 0.6  # if no more than this share of a step gets anywhere, (0, 1]: 0.4 to 0.55 without momentum
     shaken_steps: int = 16  # steps, [1, 1000], after which a net that was shaken by a ruinous step should have learned something:
     shaken_frac: float = 0.85  # its loss is below so much of that at the start, (0, 1]
+    replaced_frac: float = 0.7  # distance from the start over the weights' size, (0, 1.4]: they are others, if it is reached within
+    replaced_steps: int = 24  # so many steps or twice as many, [8, 1000], and then a net should have learned something too
     frozen_ratio: float = 1e-5  # update ratio at which even a warm-up of x25 would leave a net standing still, (0, 1)
     decay_share: float = 0.8  # share of the travel that weight decay alone explains, (0, 1]
     decay_per_step: float = (
@@ -122,6 +124,8 @@ class Thresholds:
             "jagged_frac": (0, 1),
             "shaken_steps": (0, 1000),
             "shaken_frac": (0, 1),
+            "replaced_frac": (0, 1.4),
+            "replaced_steps": (7, 1000),
             "frozen_ratio": (0, 1),
             "decay_share": (0, 1),
             "decay_per_step": (0, 1),

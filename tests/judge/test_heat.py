@@ -315,3 +315,33 @@ def test_a_step_that_replaced_the_weights_is_too_hot_if_nothing_is_learned_after
 ) -> None:
     found = kinds(play(simple([2.3, 2.3, 2.3, *[later] * 17], [first, *[0.03] * 19]))[1])
     assert min(found, default=None) == step
+
+
+@pytest.mark.parametrize(
+    ("run", "step"),
+    [
+        pytest.param({}, 30, id="replaced"),
+        pytest.param({"travel": 0.6}, None, id="still-half-itself"),
+        pytest.param({"later": 2.0}, None, id="it-learns"),
+        pytest.param({"at": 60}, None, id="in-its-own-time"),
+        pytest.param({"rho": 0.5}, None, id="in-a-straight-line"),
+        pytest.param({"at": 8}, 23, id="too-early-to-tell"),
+    ],
+)
+def test_weights_that_were_soon_replaced_are_too_hot_if_nothing_is_learned(run: dict[str, Any], step: int | None) -> None:
+    """Adam at a hundred times a good learning rate: the weights grow until its steps look small, and the loss says nothing."""
+    how: dict[str, Any] = {"travel": 0.9, "later": 2.2, "at": 30, "rho": 2.0, **run}
+    readings = [
+        reading(
+            i,
+            2.3 if i < 4 else how["later"],
+            dataclasses.replace(group(ratio=0.01, rho=how["rho"]), travel=how["travel"] if i >= how["at"] else 0.1),
+        )
+        for i in range(80)
+    ]
+    assert min(kinds(play(readings)[1]), default=None) == step
+
+
+def test_losses_after_the_weights_were_thrown_about_are_not_those_of_the_start() -> None:
+    assert play(simple([2.6, 3.1, 3.3, 3.2, 3.0], 0.3))[0].start_level == 2.6
+    assert play(simple([2.6, 3.1, 3.3, 3.2, 3.0], 0.01))[0].start_level == 3.1
