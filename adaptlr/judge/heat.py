@@ -203,7 +203,8 @@ def shaken(history: History, reading: Reading, limits: Thresholds) -> Finding | 
         f"{sentence_groups(reading, wild)} too hot: {what}, and after {age} steps the loss has only come from "
         f"{number(history.start_level)} to {number(now)}"
     )
-    return _finding(Kind.TOO_HOT, reading, wild, text, update_ratio=ratio, loss=now, level=history.start_level)
+    level = history.start_level
+    return _finding(Kind.TOO_HOT, reading, wild, text, update_ratio=ratio, loss=now, level=level, replaced=float(age))
 
 
 def thrown(history: History, reading: Reading, limits: Thresholds) -> Finding | None:

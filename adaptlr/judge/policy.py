@@ -129,7 +129,7 @@ def _roll_back(
     total = history.outlook.total_steps
     late = total is not None and reading.step >= _LATE * total
     learned = _had_learned(history)
-    early = slow and reading.step < settings.early_steps
+    early = "replaced" in finding.evidence or (slow and reading.step < settings.early_steps)
     refuge = certified[-1] if certified and (late or learned or (first_time and not early)) else refuges[0]
     if ruined_by_data:
         new = dataclasses.replace(control, rollbacks=control.rollbacks + 1, last_poison=reading.step, acted=True)

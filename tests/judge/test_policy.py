@@ -67,6 +67,13 @@ class TestRollBack:
         assert decision is not None
         assert decision.restored_step == 64
 
+    def test_weights_that_were_replaced_from_the_first_steps_on_are_those_of_the_snapshots_too(self) -> None:
+        replaced = finding(Kind.TOO_HOT, 0, step=30, update_ratio=0.5, loss=2.3, level=2.4, replaced=24.0)
+        early = dataclasses.replace(LATER, step=16)
+        _, decision = decide(Settings(), Control(groups=(ONE,)), (replaced,), reading(30, 2.3), History(), (START, early))
+        assert decision is not None
+        assert decision.restored_step == 0
+
     def test_late_in_a_run_of_known_length_no_more_is_given_up_than_must_be(self) -> None:
         """Even what broke slowly, or again: from the start there would be too few steps left."""
         before = Control(groups=(ONE,), rollbacks=1, acted=True)

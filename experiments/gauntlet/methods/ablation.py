@@ -42,6 +42,10 @@ def _as_set(ceiling: float, _: float) -> float:
     return ceiling
 
 
+def _all_of_them(_: object, __: object, groups: tuple[int, ...]) -> tuple[int, ...]:
+    return groups
+
+
 def _untouched(_: Settings, groups: tuple[control.GroupControl, ...], *__: object) -> tuple[control.GroupControl, ...]:
     return groups
 
@@ -62,6 +66,7 @@ _OFF: dict[str, tuple[tuple[object, str, object], ...]] = {
     "way": ((cold, "short_way", _never),),
     "walk": ((cold, "_walks", _never),),
     "slack": ((cold, "slack", _never),),
+    "blame": ((heat, "_to_blame", _all_of_them),),
     "loosened": ((policy, "loosened", _as_set), (control, "loosened", _as_set)),
     "anneal": ((adaptlr.controller, "annealed", _untouched),),
     "acquittal": ((adaptlr.controller, "acquit", _no_acquittal),),
