@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import sys
 import warnings
@@ -214,11 +215,11 @@ class AdaptLR(Callback):
 
 
 def _optimizer_steps(learn: Any) -> int:
-    """Of this fit, as far as can be told before: ``GradientAccumulation`` steps once in several batches."""
+    """Of this fit, as far as can be told before: ``GradientAccumulation`` steps as soon as it has so many samples."""
     batches = learn.n_epoch * len(learn.dls.train)
     samples = next((cb.n_acc for cb in learn.cbs if isinstance(cb, GradientAccumulation)), 0)
     size = getattr(learn.dls.train, "bs", None) or samples
-    return max(1, batches // max(1, samples // max(1, size)))
+    return max(1, batches // max(1, math.ceil(samples / max(1, size))))
 
 
 def _peak_lrs(learn: Any) -> list[float]:

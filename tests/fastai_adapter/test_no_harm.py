@@ -99,6 +99,17 @@ def test_accumulated_batches_make_one_reading_with_their_mean_unscaled_loss() ->
     assert [r.epoch for r in cb.trace.readings] == pytest.approx([(i + 2) / BATCHES for i in range(0, BATCHES, 2)])
 
 
+@pytest.mark.parametrize("samples", [None, 8, 32, 40], ids=["none", "less-than-a-batch", "two-batches", "no-whole-batches"])
+def test_the_length_of_a_fit_is_known_before_it(samples: int | None) -> None:
+    cb, told = AdaptLR(), []
+    learn = learner(cbs=[] if samples is None else [GradientAccumulation(samples)])
+    learn.fit_one_cycle(2, 3e-3, cbs=[cb, Callback(after_batch=lambda _: told.append(cb._controller))])
+    taken = len(cb.trace.readings)
+    known = told[0]._history.outlook
+    assert known.total_steps == taken
+    assert known.peak_lrs == pytest.approx((3e-3,) * len(known.peak_lrs), rel=1e-3)
+
+
 @pytest.mark.filterwarnings("ignore:CUDA is not available:UserWarning")
 def test_bf16_is_bit_identical() -> None:
     with_and_without("Adam", FITS["fit"], AdaptLR(), prepare=lambda learn: learn.to_bf16())
