@@ -229,8 +229,10 @@ def advance(history: History, reading: Reading) -> History:
 
 def _begun(history: History, loss: float) -> tuple[float, ...]:
     """The first losses of the run, as far as no step has thrown the weights about before them."""
-    thrown = history.start and any(g.largest >= _SHOCK for g in history.groups)
-    return history.start if len(history.start) >= _START or thrown else (*history.start, loss)
+    start = history.start
+    if len(start) >= _START or (start and any(g.largest >= _SHOCK for g in history.groups)):
+        return start
+    return (*start, loss)
 
 
 def _calmest(calm: float, losses: tuple[float, ...], groups: tuple[GroupPast, ...]) -> float:
