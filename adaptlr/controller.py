@@ -394,10 +394,14 @@ class Controller:
         self._ring.certify(self._healthy_since, reading.step - _CERTIFY_STEPS)
 
     def _refuges(self) -> tuple[Refuge, ...]:
-        return tuple(Refuge(step=s.step, certified=self._ring.certified(s.step), per_lr=s.memory["per_lr"]) for s in self._ring)
+        return tuple(
+            Refuge(step=s.step, certified=self._ring.certified(s.step), per_lr=s.memory["per_lr"], level=s.memory["level"])
+            for s in self._ring
+        )
 
     def _snapshot(self) -> None:
-        memory = {**self._observer.memory(), "per_lr": tuple(g.per_lr for g in self._control.groups)}
+        per_lr = tuple(g.per_lr for g in self._control.groups)
+        memory = {**self._observer.memory(), "per_lr": per_lr, "level": self._history.median(3)}
         begin = time.perf_counter()
         taken = capture(self._observer.step, self._model, self._port, self._extras, memory=memory, device=self._device)
         self._ring.add(taken, seconds=time.perf_counter() - begin)

@@ -90,8 +90,8 @@ class GroupControl:
 class Suspicion:
     """What a rollback held against the learning rate. If the loss is no lower where the run goes on from, it was not to blame."""
 
-    level: float  # the loss that the run had come down to
-    loss: float  # and what it was back at
+    level: float  # the loss where the run was put back to
+    loss: float  # and what it had risen to since
     groups: tuple[GroupControl, ...]  # as they were held before
 
 
@@ -121,6 +121,7 @@ class Refuge:
     step: int
     certified: bool
     per_lr: tuple[float | None, ...] = ()  # each group's update ratio over effective lr at that time
+    level: float = math.nan  # the loss at that time
 
 
 def hold_under(group: GroupControl, lr: float) -> GroupControl:

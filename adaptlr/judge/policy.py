@@ -29,6 +29,7 @@ from adaptlr.judge.words import group_name, number, place, times
 from adaptlr.records import Action, Decision, Finding, GroupReading, Kind, Provenance, Reading
 
 _ACQUITTAL_STEPS = 3
+_RISEN = 1.25  # the loss of a broken run over that of the snapshot, from which the two can be told apart
 _WELL_STEPS = 24
 _LATE = 0.4  # share of a run of known length from which no more of it is given up than must be
 
@@ -152,9 +153,9 @@ def _roll_back(
         for index, (g, now) in enumerate(zip(control.groups, reading.groups, strict=True))
     )
     groups = _with_followers(groups, reading)
-    suspicion = None
-    if refuge is not refuges[0] and math.isfinite(history.best) and not control.acquitted:
-        suspicion = Suspicion(level=history.best, loss=history.median(_ACQUITTAL_STEPS), groups=control.groups)
+    suspicion, broken = None, history.median(_ACQUITTAL_STEPS)
+    if refuge is not refuges[0] and broken > _RISEN * refuge.level and not control.acquitted:
+        suspicion = Suspicion(level=refuge.level, loss=broken, groups=control.groups)
     new = dataclasses.replace(control, groups=groups, rollbacks=control.rollbacks + 1, acted=True, suspicion=suspicion)
     factor = min((a.scale / b.scale for a, b in zip(new.groups, control.groups, strict=True)), default=1.0)
     held = min((g.ceiling for g in groups if g.ceiling is not None), default=math.nan)

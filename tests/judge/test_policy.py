@@ -17,7 +17,7 @@ from adaptlr.records import Action, Decision, Finding, Kind, Provenance
 from tests.judge.runs import group, play, reading, simple
 
 START = Refuge(step=0, certified=True)
-LATER = Refuge(step=64, certified=True, per_lr=(4.0,))
+LATER = Refuge(step=64, certified=True, per_lr=(4.0,), level=0.6)
 UNSURE = Refuge(step=128, certified=False, per_lr=(4.0,))
 ONE = GroupControl(per_lr=36.0, first_per_lr=36.0, first_lr=1.0)
 
@@ -198,6 +198,12 @@ class TestAcquit:
 
     def test_once_a_run(self) -> None:
         assert self.rolled_back(acquitted=True).suspicion is None
+
+    def test_not_where_the_loss_was_as_high_when_the_snapshot_was_taken(self) -> None:
+        """It was early in the run: that the loss is high there says nothing against the data."""
+        for level, suspected in ((0.6, True), (1.9, False), (math.nan, False)):
+            refuges = (START, dataclasses.replace(LATER, level=level))
+            assert (self.rolled_back(refuges=refuges).suspicion is not None) == suspected
 
     def test_not_at_the_runs_start_where_every_loss_is_high(self) -> None:
         assert self.rolled_back(refuges=(START,)).suspicion is None
