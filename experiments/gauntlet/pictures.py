@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Iterable, Sequence
@@ -14,6 +15,7 @@ from experiments.gauntlet.cells import GRID
 from experiments.gauntlet.recovered import Scored
 
 _EMPHASIS = {"adaptlr": ("C3", 3.0), "plain": ("black", 2.0)}
+_OTHERS = ("C0", "C1", "C2", "C4", "C5", "C6", "C8", "C9")
 
 
 def against_lr(cells: Iterable[Scored], ax: Axes) -> Axes:
@@ -22,12 +24,15 @@ def against_lr(cells: Iterable[Scored], ax: Axes) -> Axes:
     for c in cells:
         if c.fault == "none" and c.plan_kind == "grid" and c.lr is not None:
             by.setdefault(c.method, {}).setdefault(c.lr, []).append(c.recovered)
+    others, highest = itertools.cycle(_OTHERS), 1.0
     for method, at in sorted(by.items(), key=lambda kv: kv[0] in _EMPHASIS):
         lrs = sorted(at)
-        colour, width = _EMPHASIS.get(method, (None, 1.2))
-        ax.plot(lrs, [statistics.fmean(at[lr]) for lr in lrs], label=method, color=colour, linewidth=width, marker=".")
+        means = [statistics.fmean(at[lr]) for lr in lrs]
+        colour, width = _EMPHASIS[method] if method in _EMPHASIS else (next(others), 1.2)
+        ax.plot(lrs, means, label=method, color=colour, linewidth=width, marker=".")
+        highest = max(highest, *means)
     ax.set_xscale("log")
-    ax.set_ylim(-0.05, 1.15)
+    ax.set_ylim(-0.05, max(1.15, highest + 0.05))
     ax.axhline(1.0, color="grey", linewidth=0.5)
     ax.set_xlabel("learning rate")
     ax.set_ylabel("recovered (1 = best fixed lr)")
