@@ -62,6 +62,7 @@ def starved(history: History, reading: Reading, limits: Thresholds) -> Finding |
     groups = tuple(i for i, past in enumerate(history.groups) if past.starved_steps >= limits.starved_steps)
     if not groups:
         return None
+    groups = _with_those_between(reading, groups, limits)
     ratios = [g.update_ratio for g in reading.groups if g.update_ratio is not None and not g.frozen]
     worst = min(reading.groups[i].update_ratio or 0.0 for i in groups)
     best = max(ratios)
@@ -83,6 +84,14 @@ def starved(history: History, reading: Reading, limits: Thresholds) -> Finding |
         message=f"{place(reading)}: {text}",
         evidence={"update_ratio": worst, "best_update_ratio": best},
     )
+
+
+def _with_those_between(reading: Reading, starved: tuple[int, ...], limits: Thresholds) -> tuple[int, ...]:
+    """These groups, and the others of random weights on a learning rate as far below the best: feeding the one and not the other
+    would leave the net with a bottleneck."""
+    best = max(g.effective_lr for g in reading.groups if moves(g))
+    low = [g for g in reading.groups if moves(g) and g.effective_lr <= 2 * limits.starved_share * best]
+    return tuple([g.index for g in low if g.index in starved or g.provenance is Provenance.RANDOM])
 
 
 def too_cold(history: History, reading: Reading, limits: Thresholds) -> Finding | None:

@@ -44,6 +44,23 @@ def test_not_starved(first: dict[str, Any]) -> None:
     assert slice_run(first) == {}
 
 
+@pytest.mark.parametrize(
+    ("between", "fed"),
+    [
+        pytest.param({"lr": 1e-4}, True, id="a-hundredth"),
+        pytest.param({"lr": 3e-4}, False, id="a-thirtieth"),
+        pytest.param({"lr": 1e-4, "provenance": Provenance.TRAINED}, False, id="pretrained"),
+        pytest.param({"lr": 1e-4, "frozen": True}, False, id="frozen"),
+    ],
+)
+def test_a_group_that_moves_on_a_learning_rate_as_far_below_the_best_is_fed_with_the_starved(
+    between: dict[str, Any], fed: bool
+) -> None:
+    three = (group(0, lr=1e-6, ratio=1e-6), group(1, **{"ratio": 2e-3, **between}), group(2, lr=1e-2, ratio=0.01))
+    found = play([reading(i, 2.3 - 0.05 * i, *three) for i in range(4)])[1][3][0]
+    assert found.groups == ((0, 1) if fed else (0,))
+
+
 def test_starved_needs_the_steps_in_a_row() -> None:
     ratios = [1e-6, 1e-6, 1e-6, 5e-3, 1e-6, 1e-6, 1e-6]
     readings = [reading(i, 2.3 - 0.05 * i, group(0, lr=1e-6, ratio=r), group(1, lr=1e-2, ratio=0.01)) for i, r in enumerate(ratios)]
