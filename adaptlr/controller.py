@@ -363,7 +363,7 @@ class Controller:
             for finding in new:
                 self._say(finding)
             return
-        self._control, decision = acquit(self._control, reading, self._history)
+        self._control, decision = acquit(self.thresholds, self._control, reading, self._history)
         if decision is None:
             refuges = self._refuges() if findings else ()
             self._control, decision = decide(self.settings, self._control, findings, reading, self._history, refuges)

@@ -88,11 +88,12 @@ class GroupControl:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Suspicion:
-    """What a rollback held against the learning rate. If the loss is no lower where the run goes on from, it was not to blame."""
+    """What a rollback held against the learning rate. If that is no better where the run goes on from, it was not to blame."""
 
     level: float  # the loss where the run was put back to
     loss: float  # and what it had risen to since
     groups: tuple[GroupControl, ...]  # as they were held before
+    bounce: float | None = None  # noise of the loss over its level, where it stood still and that alone was held against it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

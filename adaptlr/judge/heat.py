@@ -160,7 +160,7 @@ def stall(history: History, reading: Reading, limits: Thresholds) -> Finding | N
         return None
     since_best = history.age - history.best_age
     dying = since_best >= limits.stall_steps and any(stage.died_frac >= limits.died_frac for _, stage in history.stages)
-    bounce = max(limits.bounce_frac, limits.bounce_times * history.calm)
+    bounce = max(limits.bounce_frac, limits.bounce_times * history.batch_noise)
     bouncing = history.noise >= bounce * history.median(n) >= bounce * limits.stall_frac * history.start_level
     if not (dying or bouncing) or history.median(n) < limits.found_frac * history.start_level:
         return None
@@ -180,7 +180,8 @@ def stall(history: History, reading: Reading, limits: Thresholds) -> Finding | N
         f"{sentence_groups(reading, hot)} too hot: updates of {number(ratio)} of the weights a step, "
         f"and the loss has stood at {number(history.median(n))} for {2 * n} steps"
     )
-    return _finding(Kind.TOO_HOT, reading, hot, text, update_ratio=ratio, loss=history.median(n), stalled=2.0 * n)
+    evidence = {} if dying else {"bounce": history.noise / history.median(n)}
+    return _finding(Kind.TOO_HOT, reading, hot, text, update_ratio=ratio, loss=history.median(n), stalled=2.0 * n, **evidence)
 
 
 def shaken(history: History, reading: Reading, limits: Thresholds) -> Finding | None:

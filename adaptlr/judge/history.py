@@ -19,6 +19,7 @@ _TAME = 0.03  # mean update ratio above which bends are the learning rate's doin
 _START = 5  # losses that make the level at the start,
 _SHOCK = 0.1  # and the update ratio from which those after it say nothing about that
 _DOZEN, _CALM = 12, 0.015  # steps and their largest update ratio, in which the noise of the loss is that of the batches
+_FIRST, _GENTLE = (6, 12), 0.05  # the same of first steps, while none was calm: weights have not got anywhere yet
 _STAGE_BASELINE = 4  # readings of a stage that make its own baseline
 
 
@@ -120,6 +121,7 @@ class History:
     norm_var: float | None = None  # the newest reading's
     norm_spike: float = 0.0  # and that over the one before
     calm: float = 0.0  # noise of the loss over its level, of the calmest dozen of small steps; 0 while there were none
+    rough: float = 0.0  # and the largest of first steps, after the start or a rollback, that were gentle; 0 while there were none
 
     @property
     def start_level(self) -> float:
@@ -133,6 +135,11 @@ class History:
     def noise(self) -> float:
         """Robust standard deviation of the loss from step to step; a tenth of the loss while there are too few to tell."""
         return _noise(self.losses[:-1])
+
+    @property
+    def batch_noise(self) -> float:
+        """What the loss differs by from batch to batch whatever the learning rate, over its level; 0 while that is not known."""
+        return self.calm or self.rough
 
     def median(self, n: int) -> float:
         """Median of the last ``n`` losses; a NaN counts as infinite."""
@@ -165,7 +172,7 @@ class History:
     def restarted(self) -> History:
         """After a rollback: the memory of how the run began, and of each stage's baseline, is kept."""
         groups = tuple(g.anew() for g in self.groups)
-        return History(start=self.start, groups=groups, stages=self.stages, outlook=self.outlook, calm=self.calm)
+        return History(start=self.start, groups=groups, stages=self.stages, outlook=self.outlook, calm=self.calm, rough=self.rough)
 
     def rescaled(self, groups: tuple[int, ...]) -> History:
         """After a change of these groups' scales: what they did before says nothing about them now."""
@@ -224,6 +231,7 @@ def advance(history: History, reading: Reading) -> History:
         norm_var=reading.norm_var,
         norm_spike=reading.norm_var / history.norm_var if reading.norm_var is not None and history.norm_var else 0.0,
         calm=_calmest(history.calm, losses, groups),
+        rough=_roughest(history.rough, losses, groups, age),
     )
 
 
@@ -240,11 +248,22 @@ def _calmest(calm: float, losses: tuple[float, ...], groups: tuple[GroupPast, ..
     age = min([g.age for g in groups], default=0)
     if age < _DOZEN or age % 4 or len(losses) < _DOZEN or any(g.largest >= _CALM for g in groups):
         return calm
-    last = losses[-_DOZEN:]
-    level = abs(_median(last))
-    bends = [abs(a - 2 * b + c) for a, b, c in zip(last, last[1:], last[2:], strict=False)]  # free of a loss that falls
-    now = 1.4826 * statistics.median(bends) / math.sqrt(6) / level if level > 0 and math.isfinite(level) else 0.0
+    now = _roughness(losses[-_DOZEN:])
     return min(calm, now) if calm and now else calm or now
+
+
+def _roughest(rough: float, losses: tuple[float, ...], groups: tuple[GroupPast, ...], age: int) -> float:
+    """The same of the first steps, if they were gentle: a net that small steps have not brought anywhere shows what batches do."""
+    if age not in _FIRST or len(losses) < age or any(g.largest >= _GENTLE for g in groups):
+        return rough
+    return max(rough, _roughness(losses[-age:]))
+
+
+def _roughness(losses: tuple[float, ...]) -> float:
+    """Robust noise of the loss over its level."""
+    level = abs(_median(losses))
+    bends = [abs(a - 2 * b + c) for a, b, c in zip(losses, losses[1:], losses[2:], strict=False)]  # free of a loss that falls
+    return 1.4826 * statistics.median(bends) / math.sqrt(6) / level if level > 0 and math.isfinite(level) else 0.0
 
 
 def _advance_stages(pasts: tuple[tuple[str, StagePast], ...], reading: Reading) -> tuple[tuple[str, StagePast], ...]:

@@ -25,10 +25,12 @@ from adaptlr.judge.control import (
 )
 from adaptlr.judge.detect import HOT
 from adaptlr.judge.history import History
+from adaptlr.judge.thresholds import Thresholds
 from adaptlr.judge.words import group_name, number, place, times
 from adaptlr.records import Action, Decision, Finding, GroupReading, Kind, Provenance, Reading
 
 _ACQUITTAL_STEPS = 3
+_BOUNCE_STEPS = 12  # after which the noise of small steps is known
 _RISEN = 1.25  # the loss of a broken run over that of the snapshot, from which the two can be told apart
 _WELL_STEPS = 24
 _LATE = 0.4  # share of a run of known length from which no more of it is given up than must be
@@ -71,33 +73,44 @@ def decide(
     return control, None
 
 
-def acquit(control: Control, reading: Reading, history: History) -> tuple[Control, Decision | None]:
-    """If the loss is as high on the healthy weights that were put back, the data has changed: learning rates are as they were.
+def acquit(limits: Thresholds, control: Control, reading: Reading, history: History) -> tuple[Control, Decision | None]:
+    """If what a rollback was for is as bad on healthy weights or in small steps, learning rates are as they were before it.
 
-    Asked with every reading; answered three readings after a rollback, once a run.
+    A loss as high on the weights that were put back means that the data has changed; one that bounces as much in small steps, that
+    batches differ. Asked with every reading; answered 3 or 12 readings after a rollback, and found so once a run at most.
     """
     suspicion = control.suspicion
-    if suspicion is None or history.age < _ACQUITTAL_STEPS:
+    if suspicion is None or history.age < (_ACQUITTAL_STEPS if suspicion.bounce is None else _BOUNCE_STEPS):
         return control, None
     done = dataclasses.replace(control, suspicion=None)
-    if not history.median(_ACQUITTAL_STEPS) > 0.5 * (suspicion.level + suspicion.loss):
+    reason = _as_high(suspicion, history) if suspicion.bounce is None else _as_noisy(limits, suspicion.bounce, history)
+    if reason is None:
         return done, None
     groups = tuple(
         dataclasses.replace(now, scale=was.scale, ceiling=was.ceiling, max_lr=was.max_lr, broke_lr=was.broke_lr, warmup=1.0)
         for now, was in zip(done.groups, suspicion.groups, strict=True)
     )
     new = dataclasses.replace(done, groups=groups, acquitted=True)
-    message = (
-        f"{place(reading)}: the loss is {number(history.median(_ACQUITTAL_STEPS))} on the healthy weights too, so the data has "
-        f"changed, and no learning rate is to blame; learning rates are as they were"
-    )
     return new, Decision(
         step=reading.step,
         action=Action.RESCALE,
         scales_before=control.scales,
         scales_after=new.scales,
-        message=message,
+        message=f"{place(reading)}: {reason}, and no learning rate is to blame; learning rates are as they were",
     )
+
+
+def _as_high(suspicion: Suspicion, history: History) -> str | None:
+    loss = history.median(_ACQUITTAL_STEPS)
+    if not loss > 0.5 * (suspicion.level + suspicion.loss):
+        return None
+    return f"the loss is {number(loss)} on the healthy weights too, so the data has changed"
+
+
+def _as_noisy(limits: Thresholds, bounce: float, history: History) -> str | None:
+    if not history.batch_noise >= max(limits.bounce_frac, bounce / limits.bounce_times):
+        return None
+    return f"the loss bounces by {number(history.batch_noise)} of itself in small steps too, so batches differ that much"
 
 
 def _ruined_by_data(settings: Settings, control: Control, finding: Finding, reading: Reading, history: History) -> bool:
@@ -153,9 +166,7 @@ def _roll_back(
         for index, (g, now) in enumerate(zip(control.groups, reading.groups, strict=True))
     )
     groups = _with_followers(groups, reading)
-    suspicion, broken = None, history.median(_ACQUITTAL_STEPS)
-    if refuge is not refuges[0] and broken > _RISEN * refuge.level and not control.acquitted:
-        suspicion = Suspicion(level=refuge.level, loss=broken, groups=control.groups)
+    suspicion = None if control.acquitted else _suspicion(control, finding, history, refuge, at_start=refuge is refuges[0])
     new = dataclasses.replace(control, groups=groups, rollbacks=control.rollbacks + 1, acted=True, suspicion=suspicion)
     factor = min((a.scale / b.scale for a, b in zip(new.groups, control.groups, strict=True)), default=1.0)
     held = min((g.ceiling for g in groups if g.ceiling is not None), default=math.nan)
@@ -165,6 +176,14 @@ def _roll_back(
     )
     advice = _lr_advice(reading, new)
     return new, _decision(Action.ROLLBACK, control, new, finding, done, restored_step=refuge.step, advice=advice)
+
+
+def _suspicion(control: Control, finding: Finding, history: History, refuge: Refuge, *, at_start: bool) -> Suspicion | None:
+    """What the next steps may refute. At the run's start every loss is high, so that there only its bouncing can be."""
+    broken, bounce = history.median(_ACQUITTAL_STEPS), finding.evidence.get("bounce")
+    if bounce is None and (at_start or not broken > _RISEN * refuge.level):
+        return None
+    return Suspicion(level=refuge.level, loss=broken, groups=control.groups, bounce=bounce)
 
 
 def _decision(

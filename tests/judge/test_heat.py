@@ -185,6 +185,9 @@ class TestCollapse:
         assert "conv5_x is at zero" in finding.message
 
 
+BOUNCING = [2.3 - 0.02 * i for i in range(12)] + [2.12, 2.42] * 12  # a loss that fell evenly at first
+
+
 class TestStall:
     """A loss that stands still at large updates; a plateau at small ones is left alone."""
 
@@ -194,13 +197,13 @@ class TestStall:
         ids=["hot", "hot-without-distance", "small-updates", "walking-straight"],
     )
     def test_table(self, ratio: float, rho: float | None, hot: bool) -> None:
-        losses = [2.3, 2.1, *([1.8, 2.2] * 9)]
-        readings = [reading(i, x, group(ratio=ratio, rho=rho)) for i, x in enumerate(losses)]
+        readings = [reading(i, x, group(ratio=ratio, rho=rho)) for i, x in enumerate(BOUNCING)]
         found = [f for fs in play(readings)[1] for f in fs]
         assert bool(found) is hot
         if hot:
             assert found[0].kind is Kind.TOO_HOT
             assert "stood at" in found[0].message
+            assert found[0].evidence["bounce"] == pytest.approx(0.14, abs=0.01)
 
     def test_a_task_that_is_slow_to_begin_is_left_alone(self) -> None:
         losses = [0.69, 0.68, *([0.66, 0.7] * 10)]
@@ -230,16 +233,21 @@ class TestStall:
 
     @pytest.mark.parametrize(("scale", "ratio", "hot"), [(1.0, 0.02, True), (0.1, 0.02, False), (0.1, 0.04, True)])
     def test_a_learning_rate_of_ours_may_go_further(self, scale: float, ratio: float, hot: bool) -> None:
-        losses = [2.3, 2.1, *([1.8, 2.2] * 9)]
-        assert any(play([reading(i, x, group(ratio=ratio, scale=scale, rho=10.0)) for i, x in enumerate(losses)])[1]) is hot
+        assert any(play([reading(i, x, group(ratio=ratio, scale=scale, rho=10.0)) for i, x in enumerate(BOUNCING)])[1]) is hot
+
+    @pytest.mark.parametrize(("first", "hot"), [(0.03, False), (0.06, True)], ids=["gentle", "not-gentle"])
+    def test_a_loss_that_bounced_as_much_from_the_first_steps_on_is_left_alone(self, first: float, hot: bool) -> None:
+        """Batches differ, unless those steps were large enough to throw a net about from the start."""
+        losses = [2.3, 2.1, *([1.8, 2.2] * 14)]
+        assert any(play([reading(i, x, group(ratio=0.03 if i else first, rho=10.0)) for i, x in enumerate(losses)])[1]) is hot
 
     def test_what_happened_at_another_learning_rate_does_not_count(self) -> None:
-        history, _ = play([reading(i, x, group(ratio=0.04, rho=0.2)) for i, x in enumerate([2.3, 2.1, *([1.8, 2.2] * 9)])])
+        history, _ = play([reading(i, x, group(ratio=0.04, rho=0.2)) for i, x in enumerate(BOUNCING)])
         history, found = history.rescaled((0,)), []
-        for i in range(20, 40):
+        for i in range(len(BOUNCING), 60):
             history, findings = observe(history, reading(i, 1.8 + 0.4 * (i % 2), group(ratio=0.04, rho=10.0)), LIMITS)
             found += [f.step for f in findings]
-        assert found[0] == 35
+        assert found[0] == len(BOUNCING) + 15
 
 
 class TestThrown:

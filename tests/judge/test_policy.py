@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adaptlr.judge.control import Control, GroupControl, Refuge, Settings, hold_all, hold_under, loosened, measured
-from adaptlr.judge.history import GroupPast, History
+from adaptlr.judge.history import GroupPast, History, advance
 from adaptlr.judge.outlook import Outlook
 from adaptlr.judge.policy import acquit, decide, news
+from adaptlr.judge.thresholds import Thresholds
 from adaptlr.records import Action, Decision, Finding, Kind, Provenance
 from tests.judge.runs import group, play, reading, simple
 
@@ -178,7 +179,7 @@ class TestAcquit:
         history, said = History(start=(2.3,) * 5), []
         for i, loss in enumerate(losses):
             history = dataclasses.replace(history, losses=(*history.losses, loss), age=i + 1)
-            control, decision = acquit(control, reading(121 + i, loss), history)
+            control, decision = acquit(Thresholds(), control, reading(121 + i, loss), history)
             said += [decision.message] if decision else []
         return control, said
 
@@ -204,6 +205,25 @@ class TestAcquit:
         for level, suspected in ((0.6, True), (1.9, False), (math.nan, False)):
             refuges = (START, dataclasses.replace(LATER, level=level))
             assert (self.rolled_back(refuges=refuges).suspicion is not None) == suspected
+
+    @pytest.mark.parametrize(("calmly", "loss", "acquitted"), [(0.2, 1.9, True), (0.14, 1.9, True), (0.05, 1.9, False)])
+    def test_the_loss_bounces_as_much_in_small_steps(self, calmly: float, loss: float, acquitted: bool) -> None:
+        """Whatever its level, and where the run went back to: a fifth of the loss was held against steps that threw it about."""
+        stood = finding(Kind.TOO_HOT, 0, step=40, loss=2.0, stalled=16.0, bounce=0.2)
+        before, now = Control(groups=(self.WAS,)), reading(40, 2.0, group(lr=0.1))
+        control, _ = decide(Settings(), before, (stood,), now, History(start=(2.3,) * 5), (START,))
+        assert control.suspicion is not None
+        history, said = History(start=(2.3,) * 5), []
+        for i in range(16):
+            now = reading(i, loss * (1 + calmly * (-1) ** i), group(ratio=0.003))
+            history = advance(history, now)
+            control, decision = acquit(Thresholds(), control, now, history)
+            said += [(i, decision.message)] if decision else []
+        assert [i for i, _ in said] == ([11] if acquitted else [])
+        assert (control.scales == (1.0,)) is acquitted
+        assert control.suspicion is None
+        if acquitted:
+            assert "in small steps too, so batches differ that much, and no learning rate is to blame" in said[0][1]
 
     def test_not_at_the_runs_start_where_every_loss_is_high(self) -> None:
         assert self.rolled_back(refuges=(START,)).suspicion is None
