@@ -3,8 +3,9 @@
     python -m experiments.gauntlet --tier smoke
     python -m experiments.gauntlet --tier standard --data data --out runs/gauntlet --jobs 2
 
-The folder gets rows.jsonl (each run, at once), rows.parquet (each run of this call), summary.json, table.md, recovered.png and
-heat.png. Started again, it goes on: runs made by the same code are kept, those of code that has changed since are made again.
+The folder gets rows.jsonl (each run, at once), rows.parquet (each run of this call) and rows.csv (the same, short), summary.json,
+table.md, recovered.png and heat.png. Started again, it goes on: runs made by the same code are kept, those of code that has changed
+since are made again.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from experiments.gauntlet.score import summarise
 from experiments.gauntlet.store import Row, Store
 from experiments.gauntlet.tiers import TIERS, Tier, first_runs, other_runs
 from experiments.gauntlet.timing import wall_over_plain, walls
+from experiments.tables import write_csv
 
 FLOOR = 0.95  # adaptlr's worst cell in the smoke tier should reach it
 
@@ -93,11 +95,12 @@ def _timings(
 
 def _write(store: Store, rows: list[Row], cells: list[Scored], summary: dict[str, Any]) -> None:
     store.to_parquet(rows)
+    write_csv(store.folder / "rows.csv", [tables.short(row) for row in rows])
     (store.folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     (store.folder / "table.md").write_text(tables.markdown(summary, cells))
     curves(cells).savefig(store.folder / "recovered.png", dpi=110)
     heat_map(cells, list(summary["methods"])).savefig(store.folder / "heat.png", dpi=110)
-    print(f"written: rows.parquet, summary.json, table.md, recovered.png, heat.png in {store.folder}")
+    print(f"written: rows.parquet, rows.csv, summary.json, table.md, recovered.png, heat.png in {store.folder}")
 
 
 def _verdict(tier: Tier, summary: dict[str, Any], floor: float = FLOOR) -> int:

@@ -1,4 +1,4 @@
-"""The results as Markdown."""
+"""The results as Markdown, and a run in a line."""
 
 from __future__ import annotations
 
@@ -81,6 +81,15 @@ def worst_table(cells: Iterable[Scored], method: str, n: int = 25) -> str:
         said = "; ".join(f"{d['step']}: {'/'.join(d['kinds'])}" for d in decisions[:4]) or "nothing"
         rows.append([c.column, c.plan, c.fault, f"{c.plain:.3f}", f"{c.recovered:.3f}", f"{min(c.shares):.3f}", said])
     return _table(["column", "plan", "break", "plain", method, "worst seed", "decided (step: why)"], rows)
+
+
+def short(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run came to, and what was decided in it, without all that ``rows.parquet`` holds."""
+    kept = {key: row[key] for key in ("method", "column", "half", "plan", "lr", "seed", "fault")}
+    numbers = {key: row.get(key) for key in ("metric", "chance")}
+    rounded = {key: value if value is None else round(value, 5) for key, value in numbers.items()}
+    decided = "; ".join(f"{d['step']}: {'/'.join(d['kinds'])}" for d in row.get("decisions") or ())
+    return {**kept, **rounded, "error": row["error"], "decided": decided}
 
 
 def _cell(value: float | None) -> str:

@@ -64,6 +64,12 @@ def test_a_gauntlet_writes_everything_and_goes_on_where_it_was(small: str, tmp_p
     frame = pd.read_parquet(tmp_path / "rows.parquet")
     assert len(frame) == 3 * (8 + 3 + 1 + 1)
     assert frame["key"].is_unique
+    short = pd.read_csv(tmp_path / "rows.csv")
+    assert list(short["method"]) == list(frame["method"])
+    assert short["metric"].to_numpy() == pytest.approx(frame["metric"].to_numpy(), abs=1e-5)
+    decided = frame["decisions"].map(lambda text: "; ".join(f"{d['step']}: {'/'.join(d['kinds'])}" for d in json.loads(text)))
+    assert decided.str.contains("too cold").any()
+    assert list(short["decided"].fillna("")) == list(decided)
     for name in ("recovered.png", "heat.png"):
         assert (tmp_path / name).stat().st_size > 10_000
     assert f"| {small} |" in (tmp_path / "table.md").read_text()
