@@ -59,7 +59,7 @@ def ruinous_step(history: History, reading: Reading, limits: Thresholds) -> Find
     if not hot:
         return None
     level = _level(history)
-    if not reading.loss > level + max(0.1 * abs(level), history.noise) or _may_recover(history, reading, limits):
+    if not reading.loss > level + max(0.1 * abs(level), history.usual_noise) or _may_recover(history, reading, limits):
         return None
     return _too_hot(history, reading, hot, level)
 
@@ -75,7 +75,7 @@ def runaway(history: History, reading: Reading, limits: Thresholds) -> Finding |
     level = _level(history)
     if not math.isfinite(level):
         return None
-    bar = level + max(limits.rise_frac * abs(level), limits.rise_sigmas * history.noise)
+    bar = level + max(limits.rise_frac * abs(level), limits.rise_sigmas * history.usual_noise)
     over = [x for x in history.losses[-3:] if not x <= bar]
     far = reading.loss - level > 10 * abs(level)
     if reading.loss <= bar or not (far or len(over) >= 2):
@@ -91,7 +91,7 @@ def divergence(history: History, reading: Reading, limits: Thresholds) -> Findin
     last, least = history.losses[-3:], start + (limits.diverged_factor - 1) * abs(start)
     if not min(last) > least:  # nearly always; the noise takes longer to know
         return None
-    bar = max(least, start + limits.rise_sigmas * history.noise)
+    bar = max(least, start + limits.rise_sigmas * history.usual_noise)
     if not all(x > bar for x in last):
         return None
     text = f"the loss has been above {number(min(last))} for 3 steps; the run began at {number(start)}"
@@ -105,9 +105,9 @@ def regress(history: History, reading: Reading, limits: Thresholds) -> Finding |
         return None
     start, best, now = history.start_level, history.best, history.median(5)
     learned = start - best
-    if not learned > max(0.1 * abs(start), limits.rise_sigmas * history.noise):
+    margin = limits.rise_sigmas * history.usual_noise
+    if not learned > max(0.1 * abs(start), margin):
         return None
-    margin = limits.rise_sigmas * history.noise
     most = now > best + max(0.5 * (1 + limits.regress_frac) * learned, margin)
     long = len(history.losses) > 12 and min(history.losses[-12:]) > best + max(limits.regress_frac * learned, margin / 2)
     if not (most or long):
@@ -189,14 +189,15 @@ def shaken(history: History, reading: Reading, limits: Thresholds) -> Finding | 
     this, and a net whose weights grow until steps look small again."""
     age, now = history.age, history.median(7)
     wild = tuple(i for i, g in enumerate(history.groups) if g.largest >= limits.ruin_ratio)
-    if wild and age == limits.shaken_steps and now > limits.shaken_frac * history.start_level:
+    level = history.start_level * (1 + history.doubt(5, 7))
+    if wild and age == limits.shaken_steps and now > limits.shaken_frac * level:
         ratio = max(history.groups[i].largest for i in wild)
         what = f"an update of {number(ratio)} of the weights in one step"
     else:
         wild = _replaced(history, reading, limits)
         if not wild or not limits.replaced_steps <= age <= 2 * limits.replaced_steps:
             return None
-        if not now > limits.stuck_frac * history.start_level:
+        if not now > limits.stuck_frac * level:
             return None
         ratio = max(history.groups[i].largest for i in wild)
         what = f"updates of up to {number(ratio)} of the weights have replaced them"
@@ -204,8 +205,8 @@ def shaken(history: History, reading: Reading, limits: Thresholds) -> Finding | 
         f"{sentence_groups(reading, wild)} too hot: {what}, and after {age} steps the loss has only come from "
         f"{number(history.start_level)} to {number(now)}"
     )
-    level = history.start_level
-    return _finding(Kind.TOO_HOT, reading, wild, text, update_ratio=ratio, loss=now, level=level, replaced=float(age))
+    start = history.start_level
+    return _finding(Kind.TOO_HOT, reading, wild, text, update_ratio=ratio, loss=now, level=start, replaced=float(age))
 
 
 def thrown(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
@@ -216,7 +217,9 @@ def thrown(history: History, reading: Reading, limits: Thresholds) -> Finding | 
     Source: measured; recurrent nets and transformers far too hot, whose loss neither bounces nor rises.
     """
     n = limits.thrown_steps
-    if history.age < n or history.median(8) < limits.learned_frac * history.start_level or history.falling(16, limits.thrown_frac):
+    if history.age < n or history.median(8) < limits.learned_frac * history.start_level:
+        return None
+    if history.falling(16, limits.thrown_frac + history.doubt(3, 3)):
         return None
     hot = tuple(
         i

@@ -141,6 +141,20 @@ class History:
         """What the loss differs by from batch to batch whatever the learning rate, over its level; 0 while that is not known."""
         return self.calm or self.rough
 
+    @property
+    def _most_noise(self) -> float:
+        return max(self.calm, self.rough)
+
+    @property
+    def usual_noise(self) -> float:
+        """Of the loss from step to step: what it is now, or the most that batches made it at this level, whichever is larger."""
+        level = abs(self.median(8))
+        return max(self.noise, self._most_noise * level) if math.isfinite(level) else self.noise
+
+    def doubt(self, *counts: int) -> float:
+        """Two standard errors, over its level, of the difference between medians of so many losses, as far as batches differ."""
+        return 2 * 1.2533 * self._most_noise * math.sqrt(sum(1 / n for n in counts))
+
     def median(self, n: int) -> float:
         """Median of the last ``n`` losses; a NaN counts as infinite."""
         return _median(self.losses[-n:])
