@@ -363,7 +363,10 @@ class Controller:
             for finding in new:
                 self._say(finding)
             return
+        suspicion = self._control.suspicion
         self._control, decision = acquit(self.thresholds, self._control, reading, self._history)
+        if decision is not None and suspicion is not None and suspicion.bounce is not None:
+            self._history = self._history.used_to(suspicion.bounce)
         if decision is None:
             refuges = self._refuges() if findings else ()
             self._control, decision = decide(self.settings, self._control, findings, reading, self._history, refuges)

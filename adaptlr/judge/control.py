@@ -94,6 +94,15 @@ class Suspicion:
     loss: float  # and what it had risen to since
     groups: tuple[GroupControl, ...]  # as they were held before
     bounce: float | None = None  # noise of the loss over its level, where it stood still and that alone was held against it
+    trial: int | None = None  # steps that it took the run to come to that loss, where all it did was not to fall
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Raise:
+    """The newest raise since the last rollback. If the run breaks after it, that was too much."""
+
+    step: int
+    groups: tuple[GroupControl, ...]  # as they were held before
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +117,8 @@ class Control:
     last_said: tuple[tuple[Kind, int], ...] = ()  # step on which a kind was last found
     last_poison: int | None = None
     acquitted: bool = False  # a learning rate was, once: no second time
-    suspicion: Suspicion | None = None  # of the newest rollback, until the first losses after it are in
+    suspicion: Suspicion | None = None  # of the newest rollback, until the losses after it have decided
+    raised: Raise | None = None
 
     @property
     def scales(self) -> tuple[float, ...]:
@@ -176,11 +186,12 @@ def annealed(
 def widened(control: Control, lrs: Sequence[float]) -> Control:
     """The control of an optimizer that has been given more groups; ``lrs`` are the scheduled ones of all. New scales are 1."""
     new = tuple(GroupControl() for _ in range(len(lrs) - len(control.groups)))
-    suspicion = control.suspicion
+    suspicion, raised = control.suspicion, control.raised
     return dataclasses.replace(
         control,
         groups=(*control.groups, *new),
         suspicion=suspicion and dataclasses.replace(suspicion, groups=(*suspicion.groups, *new)),
+        raised=raised and dataclasses.replace(raised, groups=(*raised.groups, *new)),
     )
 
 

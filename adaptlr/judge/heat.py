@@ -6,6 +6,7 @@ has to agree. The order of the rules in :data:`RULES` is the order of their cert
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
 from collections.abc import Callable
@@ -160,7 +161,7 @@ def stall(history: History, reading: Reading, limits: Thresholds) -> Finding | N
         return None
     since_best = history.age - history.best_age
     dying = since_best >= limits.stall_steps and any(stage.died_frac >= limits.died_frac for _, stage in history.stages)
-    bounce = max(limits.bounce_frac, limits.bounce_times * history.batch_noise)
+    bounce = max(limits.bounce_frac, limits.bounce_times * history.most_noise)
     bouncing = history.noise >= bounce * history.median(n) >= bounce * limits.stall_frac * history.start_level
     if not (dying or bouncing) or history.median(n) < limits.found_frac * history.start_level:
         return None
@@ -180,8 +181,10 @@ def stall(history: History, reading: Reading, limits: Thresholds) -> Finding | N
         f"{sentence_groups(reading, hot)} too hot: updates of {number(ratio)} of the weights a step, "
         f"and the loss has stood at {number(history.median(n))} for {2 * n} steps"
     )
-    evidence = {} if dying else {"bounce": history.noise / history.median(n)}
-    return _finding(Kind.TOO_HOT, reading, hot, text, update_ratio=ratio, loss=history.median(n), stalled=2.0 * n, **evidence)
+    found = _finding(Kind.TOO_HOT, reading, hot, text, update_ratio=ratio, loss=history.median(n), stalled=2.0 * n)
+    if dying:
+        return _also(found, died=max(stage.died_frac for _, stage in history.stages))
+    return _also(found, bounce=history.noise / history.median(n))
 
 
 def shaken(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
@@ -206,7 +209,8 @@ def shaken(history: History, reading: Reading, limits: Thresholds) -> Finding | 
         f"{number(history.start_level)} to {number(now)}"
     )
     start = history.start_level
-    return _finding(Kind.TOO_HOT, reading, wild, text, update_ratio=ratio, loss=now, level=start, replaced=float(age))
+    found = _finding(Kind.TOO_HOT, reading, wild, text, update_ratio=ratio, loss=now, level=start, replaced=float(age))
+    return found if ratio >= limits.ruin_ratio else _also(found, stalled=float(age))
 
 
 def thrown(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
@@ -317,6 +321,10 @@ def _too_hot(history: History, reading: Reading, hot: tuple[int, ...], level: fl
         f"(healthy: 0.001 to 0.05), and the loss went from {number(level)} to {number(reading.loss)}"
     )
     return _finding(Kind.TOO_HOT, reading, hot, text, update_ratio=ratio, loss=reading.loss, level=level)
+
+
+def _also(found: Finding, **evidence: float) -> Finding:
+    return dataclasses.replace(found, evidence={**found.evidence, **evidence})
 
 
 def _finding(

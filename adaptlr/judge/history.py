@@ -142,18 +142,19 @@ class History:
         return self.calm or self.rough
 
     @property
-    def _most_noise(self) -> float:
+    def most_noise(self) -> float:
+        """The same at its largest."""
         return max(self.calm, self.rough)
 
     @property
     def usual_noise(self) -> float:
         """Of the loss from step to step: what it is now, or the most that batches made it at this level, whichever is larger."""
         level = abs(self.median(8))
-        return max(self.noise, self._most_noise * level) if math.isfinite(level) else self.noise
+        return max(self.noise, self.most_noise * level) if math.isfinite(level) else self.noise
 
     def doubt(self, *counts: int) -> float:
         """Two standard errors, over its level, of the difference between medians of so many losses, as far as batches differ."""
-        return 2 * 1.2533 * self._most_noise * math.sqrt(sum(1 / n for n in counts))
+        return 2 * 1.2533 * self.most_noise * math.sqrt(sum(1 / n for n in counts))
 
     def median(self, n: int) -> float:
         """Median of the last ``n`` losses; a NaN counts as infinite."""
@@ -187,6 +188,10 @@ class History:
         """After a rollback: the memory of how the run began, and of each stage's baseline, is kept."""
         groups = tuple(g.anew() for g in self.groups)
         return History(start=self.start, groups=groups, stages=self.stages, outlook=self.outlook, calm=self.calm, rough=self.rough)
+
+    def used_to(self, bounce: float) -> History:
+        """So much noise of the loss, over its level, was found to be that of the batches."""
+        return dataclasses.replace(self, rough=max(self.rough, bounce))
 
     def rescaled(self, groups: tuple[int, ...]) -> History:
         """After a change of these groups' scales: what they did before says nothing about them now."""

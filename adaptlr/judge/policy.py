@@ -16,6 +16,7 @@ from adaptlr.judge.control import (
     WARMUP_MOST,
     Control,
     GroupControl,
+    Raise,
     Refuge,
     Settings,
     Suspicion,
@@ -31,6 +32,9 @@ from adaptlr.records import Action, Decision, Finding, GroupReading, Kind, Prove
 
 _ACQUITTAL_STEPS = 3
 _BOUNCE_STEPS = 12  # after which the noise of small steps is known
+_TRIAL_LOSSES, _BETTER = 8, 0.05  # of a trial: losses that are compared, and the share by which a cut should have lowered them,
+_TRIAL_LEAST, _TRIAL_MOST = 24, 100  # steps that it takes, at most that many where a run's length is unknown,
+_TRIAL_FRAC = 0.6  # and otherwise none that lasts beyond so much of the run
 _RISEN = 1.25  # the loss of a broken run over that of the snapshot, from which the two can be told apart
 _WELL_STEPS = 24
 _LATE = 0.4  # share of a run of known length from which no more of it is given up than must be
@@ -77,20 +81,24 @@ def acquit(limits: Thresholds, control: Control, reading: Reading, history: Hist
     """If what a rollback was for is as bad on healthy weights or in small steps, learning rates are as they were before it.
 
     A loss as high on the weights that were put back means that the data has changed; one that bounces as much in small steps, that
-    batches differ. Asked with every reading; answered 3 or 12 readings after a rollback, and found so once a run at most.
+    batches differ; one that small steps have not brought lower in as many steps, that it falls as slowly as that by itself. Asked
+    with every reading, and found so once a run at most.
     """
     suspicion = control.suspicion
-    if suspicion is None or history.age < (_ACQUITTAL_STEPS if suspicion.bounce is None else _BOUNCE_STEPS):
+    if suspicion is None:
+        return control, None
+    settled, reason = _refuted(limits, suspicion, history)
+    if not settled:
         return control, None
     done = dataclasses.replace(control, suspicion=None)
-    reason = _as_high(suspicion, history) if suspicion.bounce is None else _as_noisy(limits, suspicion.bounce, history)
     if reason is None:
         return done, None
     groups = tuple(
         dataclasses.replace(now, scale=was.scale, ceiling=was.ceiling, max_lr=was.max_lr, broke_lr=was.broke_lr, warmup=1.0)
         for now, was in zip(done.groups, suspicion.groups, strict=True)
     )
-    new = dataclasses.replace(done, groups=groups, acquitted=True)
+    rollbacks = control.rollbacks - 1  # that one does not make the next cut deeper
+    new = dataclasses.replace(done, groups=groups, acquitted=True, raised=None, rollbacks=rollbacks)
     return new, Decision(
         step=reading.step,
         action=Action.RESCALE,
@@ -98,6 +106,19 @@ def acquit(limits: Thresholds, control: Control, reading: Reading, history: Hist
         scales_after=new.scales,
         message=f"{place(reading)}: {reason}, and no learning rate is to blame; learning rates are as they were",
     )
+
+
+def _refuted(limits: Thresholds, suspicion: Suspicion, history: History) -> tuple[bool, str | None]:
+    """Whether the suspicion is settled, and what speaks against it if it is refuted."""
+    if suspicion.bounce is None and suspicion.trial is None:
+        settled = history.age >= _ACQUITTAL_STEPS
+        return settled, _as_high(suspicion, history) if settled else None
+    if suspicion.bounce is not None and history.age == _BOUNCE_STEPS and (why := _as_noisy(limits, suspicion.bounce, history)):
+        return True, why
+    steps = max(_BOUNCE_STEPS, suspicion.trial or 0)
+    if history.age < steps:
+        return False, None
+    return True, _as_slow(suspicion, history) if suspicion.trial is not None else None
 
 
 def _as_high(suspicion: Suspicion, history: History) -> str | None:
@@ -111,6 +132,13 @@ def _as_noisy(limits: Thresholds, bounce: float, history: History) -> str | None
     if not history.batch_noise >= max(limits.bounce_frac, bounce / limits.bounce_times):
         return None
     return f"the loss bounces by {number(history.batch_noise)} of itself in small steps too, so batches differ that much"
+
+
+def _as_slow(suspicion: Suspicion, history: History) -> str | None:
+    loss = history.median(_TRIAL_LOSSES)
+    if not loss >= suspicion.loss * (1 - max(_BETTER, history.doubt(_TRIAL_LOSSES, _TRIAL_LOSSES))):
+        return None
+    return f"small steps have brought the loss no further, to {number(loss)} in {history.age} of them"
 
 
 def _ruined_by_data(settings: Settings, control: Control, finding: Finding, reading: Reading, history: History) -> bool:
@@ -137,14 +165,9 @@ def _roll_back(
         done = f"{why}: adaptlr leaves the run alone from here on. Look for a cause other than the learning rate"
         return stopped, _decision(Action.STOP, control, stopped, finding, done)
     ruined_by_data = _ruined_by_data(settings, control, finding, reading, history)
-    certified = [r for r in refuges if r.certified]
-    first_time = control.rollbacks == 0 or ruined_by_data
-    slow = finding.kind is Kind.COLLAPSE or "stalled" in finding.evidence or "best" in finding.evidence
-    total = history.outlook.total_steps
-    late = total is not None and reading.step >= _LATE * total
     learned = _had_learned(history)
-    early = "replaced" in finding.evidence or (slow and reading.step < settings.early_steps)
-    refuge = certified[-1] if certified and (late or learned or (first_time and not early)) else refuges[0]
+    slow = finding.kind is Kind.COLLAPSE or "stalled" in finding.evidence or "best" in finding.evidence
+    refuge = _refuge(settings, control, finding, reading, history, refuges, slow=slow, ruined_by_data=ruined_by_data)
     if ruined_by_data:
         new = dataclasses.replace(control, rollbacks=control.rollbacks + 1, last_poison=reading.step, acted=True)
         done = f"nothing led up to it, so a bad batch is to blame: back to step {refuge.step}, learning rates as they were"
@@ -165,9 +188,12 @@ def _roll_back(
         )
         for index, (g, now) in enumerate(zip(control.groups, reading.groups, strict=True))
     )
+    if control.raised is not None:
+        four = zip(groups, control.groups, control.raised.groups, reading.groups, strict=True)
+        groups = tuple(_lowered(cut, g, was, now.lr) if i in accused else cut for i, (cut, g, was, now) in enumerate(four))
     groups = _with_followers(groups, reading)
-    suspicion = None if control.acquitted else _suspicion(control, finding, history, refuge, at_start=refuge is refuges[0])
-    new = dataclasses.replace(control, groups=groups, rollbacks=control.rollbacks + 1, acted=True, suspicion=suspicion)
+    suspicion = None if control.acquitted else _suspicion(control, finding, reading, history, refuge, at_start=refuge is refuges[0])
+    new = dataclasses.replace(control, groups=groups, rollbacks=control.rollbacks + 1, acted=True, suspicion=suspicion, raised=None)
     factor = min((a.scale / b.scale for a, b in zip(new.groups, control.groups, strict=True)), default=1.0)
     held = min((g.ceiling for g in groups if g.ceiling is not None), default=math.nan)
     done = (
@@ -178,12 +204,46 @@ def _roll_back(
     return new, _decision(Action.ROLLBACK, control, new, finding, done, restored_step=refuge.step, advice=advice)
 
 
-def _suspicion(control: Control, finding: Finding, history: History, refuge: Refuge, *, at_start: bool) -> Suspicion | None:
-    """What the next steps may refute. At the run's start every loss is high, so that there only its bouncing can be."""
+def _refuge(
+    settings: Settings,
+    control: Control,
+    finding: Finding,
+    reading: Reading,
+    history: History,
+    refuges: tuple[Refuge, ...],
+    *,
+    slow: bool,
+    ruined_by_data: bool,
+) -> Refuge:
+    """Where to go back to: a healthy snapshot, as long as the damage cannot be in it already; otherwise the run's start."""
+    certified = [r for r in refuges if r.certified]
+    total = history.outlook.total_steps
+    late = total is not None and reading.step >= _LATE * total
+    if certified and (late or _had_learned(history)):
+        return certified[-1]
+    if control.raised is not None and not ruined_by_data:  # what broke it came after that
+        before = [r for r in certified if r.step <= control.raised.step]
+        if before:
+            return before[-1]
+    first_time = control.rollbacks == 0 or ruined_by_data
+    early = "replaced" in finding.evidence or (slow and reading.step < settings.early_steps)
+    return certified[-1] if certified and first_time and not early else refuges[0]
+
+
+def _suspicion(
+    control: Control, finding: Finding, reading: Reading, history: History, refuge: Refuge, *, at_start: bool
+) -> Suspicion | None:
+    """What the next steps may refute. At the run's start every loss is high: there only one that has not fallen can be doubted."""
     broken, bounce = history.median(_ACQUITTAL_STEPS), finding.evidence.get("bounce")
-    if bounce is None and (at_start or not broken > _RISEN * refuge.level):
+    if "stalled" in finding.evidence and "died" not in finding.evidence:
+        steps = max(_TRIAL_LEAST, history.age if at_start else min(history.age, reading.step - refuge.step))
+        total = history.outlook.total_steps
+        over = steps > _TRIAL_MOST if total is None else reading.step + steps > _TRIAL_FRAC * total
+        loss = history.median(_TRIAL_LOSSES)
+        return Suspicion(level=refuge.level, loss=loss, groups=control.groups, bounce=bounce, trial=None if over else steps)
+    if at_start or not broken > _RISEN * refuge.level:
         return None
-    return Suspicion(level=refuge.level, loss=broken, groups=control.groups, bounce=bounce)
+    return Suspicion(level=refuge.level, loss=broken, groups=control.groups)
 
 
 def _decision(
@@ -263,6 +323,15 @@ def _cut(
     return dataclasses.replace(held, warmup=min(max(WARMUP_LEAST, ramped), WARMUP_MOST))
 
 
+def _lowered(cut: GroupControl, broken: GroupControl, was: GroupControl, lr: float) -> GroupControl:
+    """What a raise had been too much for goes back to where it was, and not below that, however deep the cut."""
+    if not (was.scale < broken.scale and cut.scale < was.scale) or lr <= 0:
+        return cut
+    ceiling = max(cut.ceiling or 0.0, was.ceiling or 0.0) or None
+    max_lr = max(cut.max_lr or 0.0, was.scale * lr)
+    return hold_under(dataclasses.replace(cut, scale=was.scale, ceiling=ceiling, max_lr=max_lr), lr)
+
+
 def _feed(settings: Settings, control: Control, finding: Finding, reading: Reading, history: History) -> tuple[Control, Decision]:
     """Give starved groups the learning rate of the best fed one, as far as the pace for the steps that are left allows it.
 
@@ -317,7 +386,9 @@ def _warm(
             max_lr = max(max_lr, min(scale * reading.groups[i].lr, g.broke_lr))
         lifted = dataclasses.replace(g, scale=scale, ceiling=ceiling, max_lr=max_lr)
         groups.append(hold_under(lifted, reading.groups[i].lr))
-    new = dataclasses.replace(control, groups=_with_followers(tuple(groups), reading), raises=control.raises + 1, acted=True)
+    raised = Raise(step=reading.step, groups=control.groups)
+    lifted = _with_followers(tuple(groups), reading)
+    new = dataclasses.replace(control, groups=lifted, raises=control.raises + 1, acted=True, raised=raised)
     gained = max(a.scale / b.scale for a, b in zip(new.groups, control.groups, strict=True))
     if gained < 1.2:
         return control, None

@@ -214,7 +214,7 @@ class TestAcquit:
         control, _ = decide(Settings(), before, (stood,), now, History(start=(2.3,) * 5), (START,))
         assert control.suspicion is not None
         history, said = History(start=(2.3,) * 5), []
-        for i in range(16):
+        for i in range(26):
             now = reading(i, loss * (1 + calmly * (-1) ** i), group(ratio=0.003))
             history = advance(history, now)
             control, decision = acquit(Thresholds(), control, now, history)
