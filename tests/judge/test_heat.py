@@ -274,6 +274,37 @@ class TestThrown:
         assert found[:1] == ([(step, Kind.TOO_HOT)] if step else [])
 
 
+def noisy(losses: list[float], noise: float) -> list[float]:
+    """Losses with such noise over their level, the same in any two steps."""
+    return [x * (1 + noise * (-1) ** i) for i, x in enumerate(losses)]
+
+
+class TestWhereBatchesDiffer:
+    """What a dozen first, gentle steps have shown to be the noise of batches convicts nobody later; the same losses alone do."""
+
+    FIRST = 12
+
+    def convicted(self, first: float, then: list[float], **how: Any) -> bool:
+        losses = noisy([2.3] * self.FIRST, first) + then
+        readings = [
+            reading(i, x, group(ratio=0.001 if i < self.FIRST else how["ratio"], rho=how["rho"])) for i, x in enumerate(losses)
+        ]
+        return any(play(readings)[1])
+
+    @pytest.mark.parametrize(("first", "hot"), [(0.0, True), (0.1, False)])
+    def test_a_rise_within_that_noise_is_no_regress(self, first: float, hot: bool) -> None:
+        assert self.convicted(first, [1.9] * 10 + [2.3] * 14, ratio=0.02, rho=0.2) is hot
+
+    @pytest.mark.parametrize(("first", "hot"), [(0.0, True), (0.1, False)])
+    def test_a_fall_that_may_be_hidden_by_it_is_no_standstill(self, first: float, hot: bool) -> None:
+        assert self.convicted(first, [1.6] * 40, ratio=0.06, rho=100.0) is hot
+
+    def test_noise_of_first_steps_outlives_a_rollback(self) -> None:
+        history, _ = play([reading(i, x, group(ratio=0.001)) for i, x in enumerate(noisy([2.3] * 12, 0.1))])
+        assert history.batch_noise == history.restarted().batch_noise == pytest.approx(0.2 * 1.4826 / math.sqrt(6) * 2, rel=0.05)
+        assert history.used_to(0.5).most_noise == 0.5
+
+
 def test_a_threshold_decides() -> None:
     losses, ratios = [2.3, 7.0], [0.6, 0.5]
     assert first(losses, ratios) == (1, str(Kind.TOO_HOT))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -225,8 +226,76 @@ class TestAcquit:
         if acquitted:
             assert "in small steps too, so batches differ that much, and no learning rate is to blame" in said[0][1]
 
+    def tried(self, *losses: float, step: int = 40, total: int | None = None, **evidence: float) -> tuple[Control, list[int]]:
+        """A loss that stood still at 2.0 for 40 steps, a rollback to the start, and then these losses in small steps."""
+        stood = finding(Kind.TOO_HOT, 0, step=step, loss=2.0, stalled=16.0, **evidence)
+        history = History(start=(2.3,) * 5, losses=(2.0,) * 24, age=40, outlook=Outlook(total_steps=total))
+        control, _ = decide(Settings(), Control(groups=(self.WAS,)), (stood,), reading(step, 2.0, group(lr=0.1)), history, (START,))
+        history, said = history.restarted(), []
+        for i, loss in enumerate(losses):
+            now = reading(i, loss, group(ratio=0.003))
+            history = advance(history, now)
+            control, decision = acquit(Thresholds(), control, now, history)
+            said += [i + 1] if decision else []
+        return control, said
+
+    def test_small_steps_bring_the_loss_no_lower_in_as_many(self) -> None:
+        control, said = self.tried(*[2.3] * 20, *[2.0] * 30)
+        assert said == [40], "not before"
+        assert (control.scales, control.rollbacks, control.acquitted) == ((1.0,), 0, True)
+
+    def test_small_steps_bring_the_loss_lower(self) -> None:
+        control, said = self.tried(*[2.3] * 20, *[1.8] * 30)
+        assert said == []
+        assert control.scales[0] < 1
+        assert control.suspicion is None
+
+    @pytest.mark.parametrize(
+        "how", [{"died": 0.5}, {"total": 120}], ids=["units-have-died", "it-would-take-until-the-run-is-nearly-over"]
+    )
+    def test_there_is_no_trial_where(self, how: dict[str, Any]) -> None:
+        control, said = self.tried(*[2.0] * 50, **how)
+        assert said == []
+        assert control.scales[0] < 1
+
     def test_not_at_the_runs_start_where_every_loss_is_high(self) -> None:
         assert self.rolled_back(refuges=(START,)).suspicion is None
+
+
+class TestUndo:
+    """A run at lr 0.01 that was raised to 0.03 at step 40, and broke."""
+
+    SLOW = GroupControl(per_lr=1.0, first_per_lr=1.0, first_lr=0.01, ceiling=0.05)
+
+    def broken(self, *refuges: Refuge, raised: bool = True, step: int = 60) -> tuple[Control, Decision]:
+        control = Control(groups=(self.SLOW,), acted=True)
+        cold = finding(Kind.TOO_COLD, 0, step=40, walk=1.0)
+        now = reading(40, 2.0, group(lr=0.01, ratio=0.01))
+        if raised:
+            control, _ = decide(Settings(raise_again=3.0), control, (cold,), now, History(), refuges)
+            assert control.scales == pytest.approx((3.0,))
+        broke = finding(Kind.TOO_HOT, 0, step=step, loss=2.0, best=1.9, start=2.3)
+        control, decision = decide(Settings(), control, (broke,), reading(step, 2.0, group(lr=0.01)), History(age=step), refuges)
+        assert decision is not None
+        return control, decision
+
+    def test_it_goes_back_to_before_the_raise_and_the_learning_rate_it_had(self) -> None:
+        before, after = (Refuge(step=step, certified=True, per_lr=(1.0,), level=2.0) for step in (32, 50))
+        control, decision = self.broken(START, before, after)
+        assert decision.restored_step == 32
+        assert control.scales == pytest.approx((1.0,))
+        assert control.groups[0].max_lr == pytest.approx(0.01)
+        assert control.raised is None
+
+    def test_without_a_raise_it_starts_over_at_a_tenth(self) -> None:
+        control, decision = self.broken(START, Refuge(step=32, certified=True, per_lr=(1.0,), level=2.0), raised=False)
+        assert decision.restored_step == 0
+        assert control.scales == pytest.approx((0.1,))
+
+    def test_where_no_snapshot_is_older_it_starts_over_at_the_learning_rate_it_had(self) -> None:
+        control, decision = self.broken(START, Refuge(step=50, certified=True, per_lr=(1.0,), level=2.0))
+        assert decision.restored_step == 0
+        assert control.scales == pytest.approx((1.0,))
 
 
 class TestFeed:
