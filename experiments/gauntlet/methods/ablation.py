@@ -51,7 +51,7 @@ def _untouched(_: Settings, groups: tuple[control.GroupControl, ...], *__: objec
     return groups
 
 
-def _no_acquittal(held: control.Control, *_: object) -> tuple[control.Control, None]:
+def _no_acquittal(_: object, held: control.Control, *__: object) -> tuple[control.Control, None]:
     return held, None
 
 

@@ -133,6 +133,14 @@ def test_these_have_tasks_of_their_own_and_every_net_of_them(tier: str, tasks: t
     assert min(halves.count("tuned"), halves.count("held-out")) >= 4
 
 
+def test_what_was_drawn_is_no_column_of_another_tier() -> None:
+    others = {c for name in ("smoke", "standard", "unseen", "fresh") for c in TIERS[name].columns}
+    drawn = [Column.parse(c) for c in TIERS["drawn"].columns]
+    assert not others & {c.name for c in drawn}
+    assert len({(c.task, c.net) for c in drawn}) == len(drawn), "each net once"
+    assert all(c.net in TASKS[c.task].nets and c.optimizer in OPTIMIZERS for c in drawn)
+
+
 def test_standard_has_every_task_net_optimizer_and_schedule_in_both_halves() -> None:
     columns = [Column.parse(c) for c in TIERS["standard"].columns]
     assert {c.task for c in columns} == set(TASKS) - {t.name for t in (*UNSEEN, *FRESH)}
