@@ -13,7 +13,7 @@ from adaptlr.judge.history import History
 from adaptlr.judge.pace import LATE, Moving, moves, short_way, slack, way_at_end, well_on
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.judge.words import group_name, number, place, sentence_groups
-from adaptlr.records import Finding, Kind, Provenance, Reading
+from adaptlr.records import Finding, GroupReading, Kind, Provenance, Reading
 
 
 def starved_now(history: History, reading: Reading, limits: Thresholds) -> tuple[int, ...]:
@@ -27,11 +27,18 @@ def starved_now(history: History, reading: Reading, limits: Thresholds) -> tuple
         if not others or g.provenance is not Provenance.RANDOM or g.update_ratio is None:
             continue
         best = max(others, key=lambda o: o.effective_lr)
-        much_lower = g.effective_lr <= 2 * limits.starved_share * best.effective_lr
         ratios = [o.update_ratio for o in others if o.update_ratio is not None]
-        if much_lower and g.update_ratio < limits.starved_share * 5 * max(ratios) and g.update_ratio < 10 * limits.starved_ratio:
+        if (
+            _far_below(g, best.effective_lr, limits)
+            and g.update_ratio < limits.starved_share * 5 * max(ratios)
+            and g.update_ratio < 10 * limits.starved_ratio
+        ):
             out.append(g.index)
     return tuple(i for i in out if _gets_nowhere(history, reading, i, limits))
+
+
+def _far_below(group: GroupReading, best_lr: float, limits: Thresholds) -> bool:
+    return group.effective_lr <= 2 * limits.starved_share * best_lr
 
 
 def _gets_nowhere(history: History, reading: Reading, index: int, limits: Thresholds) -> bool:
@@ -90,7 +97,7 @@ def _with_those_between(reading: Reading, starved: tuple[int, ...], limits: Thre
     """These groups, and the others of random weights on a learning rate as far below the best: feeding the one and not the other
     would leave the net with a bottleneck."""
     best = max(g.effective_lr for g in reading.groups if moves(g))
-    low = [g for g in reading.groups if moves(g) and g.effective_lr <= 2 * limits.starved_share * best]
+    low = [g for g in reading.groups if moves(g) and _far_below(g, best, limits)]
     return tuple([g.index for g in low if g.index in starved or g.provenance is Provenance.RANDOM])
 
 

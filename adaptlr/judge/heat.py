@@ -192,15 +192,14 @@ def shaken(history: History, reading: Reading, limits: Thresholds) -> Finding | 
     this, and a net whose weights grow until steps look small again."""
     age, now = history.age, history.median(7)
     wild = tuple(i for i, g in enumerate(history.groups) if g.largest >= limits.ruin_ratio)
-    level = history.start_level * (1 + history.doubt(5, 7))
-    if wild and age == limits.shaken_steps and now > limits.shaken_frac * level:
+    if wild and age == limits.shaken_steps and now > limits.shaken_frac * _doubtless(history):
         ratio = max(history.groups[i].largest for i in wild)
         what = f"an update of {number(ratio)} of the weights in one step"
     else:
         wild = _replaced(history, reading, limits)
         if not wild or not limits.replaced_steps <= age <= 2 * limits.replaced_steps:
             return None
-        if not now > limits.stuck_frac * level:
+        if not now > limits.stuck_frac * _doubtless(history):
             return None
         ratio = max(history.groups[i].largest for i in wild)
         what = f"updates of up to {number(ratio)} of the weights have replaced them"
@@ -293,6 +292,11 @@ def _plateau(history: History, steps: int = 12) -> float:
         return math.inf
     spread = max(last) - min(last)
     return min(last) if spread < 0.15 * abs(last[-1]) else math.inf
+
+
+def _doubtless(history: History) -> float:
+    """The loss at the start, raised by what a median of seven losses may be off it as batches differ."""
+    return history.start_level * (1 + history.doubt(5, 7))
 
 
 def _replaced(history: History, reading: Reading, limits: Thresholds) -> tuple[int, ...]:

@@ -167,7 +167,9 @@ def _roll_back(
     ruined_by_data = _ruined_by_data(settings, control, finding, reading, history)
     learned = _had_learned(history)
     slow = finding.kind is Kind.COLLAPSE or "stalled" in finding.evidence or "best" in finding.evidence
-    refuge = _refuge(settings, control, finding, reading, history, refuges, slow=slow, ruined_by_data=ruined_by_data)
+    refuge = _refuge(
+        settings, control, finding, reading, history, refuges, slow=slow, learned=learned, ruined_by_data=ruined_by_data
+    )
     if ruined_by_data:
         new = dataclasses.replace(control, rollbacks=control.rollbacks + 1, last_poison=reading.step, acted=True)
         done = f"nothing led up to it, so a bad batch is to blame: back to step {refuge.step}, learning rates as they were"
@@ -213,13 +215,14 @@ def _refuge(
     refuges: tuple[Refuge, ...],
     *,
     slow: bool,
+    learned: bool,
     ruined_by_data: bool,
 ) -> Refuge:
     """Where to go back to: a healthy snapshot, as long as the damage cannot be in it already; otherwise the run's start."""
     certified = [r for r in refuges if r.certified]
     total = history.outlook.total_steps
     late = total is not None and reading.step >= _LATE * total
-    if certified and (late or _had_learned(history)):
+    if certified and (late or learned):
         return certified[-1]
     if control.raised is not None and not ruined_by_data:  # what broke it came after that
         before = [r for r in certified if r.step <= control.raised.step]
@@ -387,8 +390,8 @@ def _warm(
         lifted = dataclasses.replace(g, scale=scale, ceiling=ceiling, max_lr=max_lr)
         groups.append(hold_under(lifted, reading.groups[i].lr))
     raised = Raise(step=reading.step, groups=control.groups)
-    lifted = _with_followers(tuple(groups), reading)
-    new = dataclasses.replace(control, groups=lifted, raises=control.raises + 1, acted=True, raised=raised)
+    held = _with_followers(tuple(groups), reading)
+    new = dataclasses.replace(control, groups=held, raises=control.raises + 1, acted=True, raised=raised)
     gained = max(a.scale / b.scale for a, b in zip(new.groups, control.groups, strict=True))
     if gained < 1.2:
         return control, None

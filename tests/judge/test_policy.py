@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -207,6 +208,16 @@ class TestAcquit:
             refuges = (START, dataclasses.replace(LATER, level=level))
             assert (self.rolled_back(refuges=refuges).suspicion is not None) == suspected
 
+    def in_small_steps(self, losses: Sequence[float], control: Control, history: History) -> tuple[Control, list[tuple[int, str]]]:
+        """What is said after how many of them."""
+        said = []
+        for i, loss in enumerate(losses):
+            now = reading(i, loss, group(ratio=0.003))
+            history = advance(history, now)
+            control, decision = acquit(Thresholds(), control, now, history)
+            said += [(i + 1, decision.message)] if decision else []
+        return control, said
+
     @pytest.mark.parametrize(("calmly", "loss", "acquitted"), [(0.2, 1.9, True), (0.14, 1.9, True), (0.05, 1.9, False)])
     def test_the_loss_bounces_as_much_in_small_steps(self, calmly: float, loss: float, acquitted: bool) -> None:
         """Whatever its level, and where the run went back to: a fifth of the loss was held against steps that threw it about."""
@@ -214,13 +225,10 @@ class TestAcquit:
         before, now = Control(groups=(self.WAS,)), reading(40, 2.0, group(lr=0.1))
         control, _ = decide(Settings(), before, (stood,), now, History(start=(2.3,) * 5), (START,))
         assert control.suspicion is not None
-        history, said = History(start=(2.3,) * 5), []
-        for i in range(26):
-            now = reading(i, loss * (1 + calmly * (-1) ** i), group(ratio=0.003))
-            history = advance(history, now)
-            control, decision = acquit(Thresholds(), control, now, history)
-            said += [(i, decision.message)] if decision else []
-        assert [i for i, _ in said] == ([11] if acquitted else [])
+        control, said = self.in_small_steps(
+            [loss * (1 + calmly * (-1) ** i) for i in range(26)], control, History(start=(2.3,) * 5)
+        )
+        assert [i for i, _ in said] == ([12] if acquitted else [])
         assert (control.scales == (1.0,)) is acquitted
         assert control.suspicion is None
         if acquitted:
@@ -231,13 +239,8 @@ class TestAcquit:
         stood = finding(Kind.TOO_HOT, 0, step=step, loss=2.0, stalled=16.0, **evidence)
         history = History(start=(2.3,) * 5, losses=(2.0,) * 24, age=40, outlook=Outlook(total_steps=total))
         control, _ = decide(Settings(), Control(groups=(self.WAS,)), (stood,), reading(step, 2.0, group(lr=0.1)), history, (START,))
-        history, said = history.restarted(), []
-        for i, loss in enumerate(losses):
-            now = reading(i, loss, group(ratio=0.003))
-            history = advance(history, now)
-            control, decision = acquit(Thresholds(), control, now, history)
-            said += [i + 1] if decision else []
-        return control, said
+        control, said = self.in_small_steps(losses, control, history.restarted())
+        return control, [n for n, _ in said]
 
     def test_small_steps_bring_the_loss_no_lower_in_as_many(self) -> None:
         control, said = self.tried(*[2.3] * 20, *[2.0] * 30)
