@@ -53,6 +53,7 @@ class GroupPast:
     starved_steps: int = 0  # in a row; counted by the rule's own condition on a reading
     index: float | None = None  # distance index rho, newest
     largest: float = 0.0  # update ratio
+    largest_lr: float = 0.0  # effective learning rate of that step
     path: float = 0.0  # sum of the update ratios
     straight: float | None = None  # distance gone over path, of the first steps that were not wild; noise without momentum bends it
     way: float = 0.0  # likewise since the start or the last rollback, changes of scale or not
@@ -222,6 +223,7 @@ def _advance_group(past: GroupPast, now: GroupReading) -> GroupPast:
         starved_steps=past.starved_steps,
         index=now.distance_index,
         largest=max(past.largest, moved),
+        largest_lr=now.effective_lr if moved > past.largest else past.largest_lr,
         path=path,
         straight=now.travel / path if tame and now.travel is not None else past.straight,
         way=past.way + moved,

@@ -37,6 +37,7 @@ _TRIAL_LEAST, _TRIAL_MOST = 24, 100  # steps that it takes, at most that many wh
 _TRIAL_FRAC = 0.6  # and otherwise none that lasts beyond so much of the run
 _RISEN = 1.25  # the loss of a broken run over that of the snapshot, from which the two can be told apart
 _WELL_STEPS = 24
+_WORTH_IT = 1.2  # no learning rate is raised by less
 _LATE = 0.4  # share of a run of known length from which no more of it is given up than must be
 
 
@@ -186,6 +187,7 @@ def _roll_back(
             learned=learned,
             doubtful="stalled" in finding.evidence,
             rollbacks=control.rollbacks,
+            hottest_lr=history.groups[index].largest_lr if index < len(history.groups) else 0.0,
             refuge_per_lr=_per_lr_at(refuge, refuges[0], index, g),
         )
         for index, (g, now) in enumerate(zip(control.groups, reading.groups, strict=True))
@@ -304,6 +306,7 @@ def _cut(
     learned: bool,
     doubtful: bool,
     rollbacks: int,
+    hottest_lr: float,
     refuge_per_lr: float | None,
 ) -> GroupControl:
     """One group after a rollback: its ceilings, and the scale that keeps the first step from there under them."""
@@ -315,7 +318,8 @@ def _cut(
         ceiling = pace / retreat
         limit = effective / (settings.slow_retreat if slow else settings.retreat)
         max_lr = min(limit, group.max_lr) if group.max_lr is not None else limit
-        broke_lr = math.inf if doubtful else max(max_lr, min(effective / settings.retreat, group.broke_lr or math.inf))
+        broken_at = max(effective, hottest_lr)  # a ceiling may have cut it since
+        broke_lr = math.inf if doubtful else max(max_lr, min(broken_at / settings.retreat, group.broke_lr or math.inf))
     else:
         ceiling = settings.side_ceiling / retreat
         max_lr, broke_lr = group.max_lr, group.broke_lr
@@ -335,7 +339,9 @@ def _lowered(cut: GroupControl, broken: GroupControl, was: GroupControl, lr: flo
     return hold_under(dataclasses.replace(cut, scale=was.scale, ceiling=ceiling, max_lr=max_lr), lr)
 
 
-def _feed(settings: Settings, control: Control, finding: Finding, reading: Reading, history: History) -> tuple[Control, Decision]:
+def _feed(
+    settings: Settings, control: Control, finding: Finding, reading: Reading, history: History
+) -> tuple[Control, Decision | None]:
     """Give starved groups the learning rate of the best fed one, as far as the pace for the steps that are left allows it.
 
     The user chose that learning rate for other weights than these.
@@ -346,7 +352,11 @@ def _feed(settings: Settings, control: Control, finding: Finding, reading: Readi
     for i in finding.groups:
         g, pace = groups[i], _pace(settings, history, reading, reading.groups[i])
         ceiling = pace if g.ceiling is None else min(pace, g.ceiling)
-        groups[i] = dataclasses.replace(g, scale=target / reading.groups[i].lr, ceiling=ceiling, warmup=WARMUP_LEAST)
+        max_lr = _searched(g, target)
+        lr = target if max_lr is None else min(target, max_lr)
+        groups[i] = dataclasses.replace(g, scale=lr / reading.groups[i].lr, ceiling=ceiling, max_lr=max_lr, warmup=WARMUP_LEAST)
+    if not any(groups[i].scale > _WORTH_IT * control.groups[i].scale for i in finding.groups):
+        return control, None  # it is held where it broke
     new = dataclasses.replace(control, groups=tuple(groups), acted=True, raises=control.raises + 1)
     least = min((c for i in finding.groups if (c := groups[i].ceiling) is not None), default=math.nan)
     factors = ", ".join(f"{group_name(reading, i)} {times(groups[i].scale / control.groups[i].scale)}" for i in finding.groups)
@@ -384,19 +394,23 @@ def _warm(
         top = settings.search_times * pace if searching else pace
         ceiling = min(g.ceiling * factor, max(g.ceiling, top)) if g.ceiling is not None else max(pace, min(ratio * factor, top))
         scale = g.scale * factor
-        max_lr = g.max_lr
-        if max_lr is not None and g.broke_lr is not None:
-            max_lr = max(max_lr, min(scale * reading.groups[i].lr, g.broke_lr))
-        lifted = dataclasses.replace(g, scale=scale, ceiling=ceiling, max_lr=max_lr)
+        lifted = dataclasses.replace(g, scale=scale, ceiling=ceiling, max_lr=_searched(g, scale * reading.groups[i].lr))
         groups.append(hold_under(lifted, reading.groups[i].lr))
     raised = Raise(step=reading.step, groups=control.groups)
     held = _with_followers(tuple(groups), reading)
     new = dataclasses.replace(control, groups=held, raises=control.raises + 1, acted=True, raised=raised)
     gained = max(a.scale / b.scale for a, b in zip(new.groups, control.groups, strict=True))
-    if gained < 1.2:
+    if gained < _WORTH_IT:
         return control, None
     done = f"its learning rate is now {times(gained)}"
     return new, _decision(Action.RESCALE, control, new, finding, done, advice=_lr_advice(reading, new))
+
+
+def _searched(group: GroupControl, lr: float) -> float | None:
+    """What a group's learning rate may be raised to, if that is ``lr``: never to what broke it."""
+    if group.max_lr is None or group.broke_lr is None:
+        return group.max_lr
+    return max(group.max_lr, min(lr, group.broke_lr))
 
 
 def _pace(settings: Settings, history: History, reading: Reading, group: GroupReading) -> float:

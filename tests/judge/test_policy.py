@@ -300,6 +300,17 @@ class TestUndo:
         assert decision.restored_step == 0
         assert control.scales == pytest.approx((1.0,))
 
+    def test_a_search_may_go_as_near_to_what_broke_as_the_step_that_did_it(self) -> None:
+        """A ceiling had cut the learning rate between that step and the verdict."""
+        steps = [(0.4, 0.9), (0.02, 0.3), (0.02, 0.3)]
+        history, _ = play([reading(i, 2.3, group(ratio=ratio, lr=lr)) for i, (ratio, lr) in enumerate(steps)])
+        held = GroupControl(scale=0.3, per_lr=0.07, first_per_lr=0.07, first_lr=1.0)
+        before = Control(groups=(held,), rollbacks=1, acted=True)
+        after, decision = decide(Settings(), before, (hot(2),), reading(2, 9.0, group(lr=1.0, scale=0.3)), history, (START,))
+        assert decision is not None
+        assert after.groups[0].max_lr == pytest.approx(0.1)
+        assert after.groups[0].broke_lr == pytest.approx(0.3)
+
 
 class TestFeed:
     def test_starved_groups_get_the_learning_rate_of_the_best_fed(self) -> None:
@@ -322,6 +333,29 @@ class TestFeed:
         assert decision.message == f"seen; {done}"
         assert [g.ceiling for g in control.groups] == [0.01, 0.01, None]  # what the user feeds is left alone
         assert decision.advice == "Next time: one learning rate for all groups, 0.01"
+
+    @pytest.mark.parametrize(
+        ("broke", "scale"),
+        [(math.inf, 1e4), (3e-3, 3e3), (1.1e-5, None)],
+        ids=["a-doubtful-limit-goes", "up-to-what-broke-it", "not-for-a-tenth"],
+    )
+    def test_a_group_that_is_held_is_fed_as_far_as_it_may_be_raised(self, broke: float, scale: float | None) -> None:
+        held = GroupControl(scale=10.0, ceiling=0.05, max_lr=1e-5, broke_lr=broke)
+        control, decision = decide(
+            Settings(),
+            Control(groups=(held, GroupControl()), rollbacks=1, acted=True),
+            (finding(Kind.STARVED, 0),),
+            reading(30, 2.3, group(0, lr=1e-6, scale=10.0), group(1, lr=1e-2)),
+            History(),
+            (START,),
+        )
+        if scale is None:
+            assert decision is None
+            assert control.groups[0] == held
+        else:
+            assert decision is not None
+            assert control.scales == pytest.approx((scale, 1.0))
+            assert [g.scale for g in hold_all(control.groups, (1e-6, 1e-2))] == pytest.approx(control.scales), "and stays there"
 
 
 class TestWarm:
