@@ -22,9 +22,10 @@ from adaptlr.act.scale import StepScale
 from adaptlr.act.snapshot import Ring, Stateful, capture, restore
 from adaptlr.judge.control import Control, GroupControl, Refuge, Settings, annealed, hold_all, measured, widened
 from adaptlr.judge.detect import observe
+from adaptlr.judge.doubt import acquit
 from adaptlr.judge.history import History
 from adaptlr.judge.outlook import Outlook
-from adaptlr.judge.policy import acquit, decide, news
+from adaptlr.judge.policy import decide, news
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.measure.stages import Stages, unwrap
 from adaptlr.observer import Observer, Sampling

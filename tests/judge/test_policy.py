@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adaptlr.judge.control import Control, GroupControl, Refuge, Settings, hold_all, hold_under, loosened, measured
+from adaptlr.judge.doubt import acquit
 from adaptlr.judge.history import GroupPast, History, advance
 from adaptlr.judge.outlook import Outlook
-from adaptlr.judge.policy import acquit, decide, news
+from adaptlr.judge.policy import decide, news
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.records import Action, Decision, Finding, Kind, Provenance
 from tests.judge.runs import group, play, reading, simple

@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import adaptlr.controller
 from adaptlr.act.snapshot import Ring
-from adaptlr.judge import cold, control, heat, policy
+from adaptlr.judge import cold, control, doubt, heat, policy
 from adaptlr.judge.control import Settings
 from adaptlr.judge.history import History
 from experiments.gauntlet.job import Job
@@ -71,7 +71,7 @@ _OFF: dict[str, tuple[tuple[object, str, object], ...]] = {
     "loosened": ((policy, "loosened", _as_set), (control, "loosened", _as_set)),
     "anneal": ((adaptlr.controller, "annealed", _untouched),),
     "acquittal": ((adaptlr.controller, "acquit", _no_acquittal),),
-    "trial": ((policy, "_as_slow", _never),),
+    "trial": ((doubt, "_as_slow", _never),),
     "undo": ((policy, "Raise", _never),),
     "batch-noise": ((History, "most_noise", 0.0), (History, "batch_noise", 0.0)),
     "snapshots": ((Ring, "due", _only_the_first),),

@@ -1,0 +1,98 @@
+"""What the steps after a rollback may refute: a verdict that held against the learning rate what was not its doing. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from adaptlr.judge.control import Control, Refuge, Suspicion
+from adaptlr.judge.history import History
+from adaptlr.judge.thresholds import Thresholds
+from adaptlr.judge.words import number, place
+from adaptlr.records import Action, Decision, Finding, Reading
+
+_ACQUITTAL_STEPS = 3
+_BOUNCE_STEPS = 12  # after which the noise of small steps is known
+_TRIAL_LOSSES, _BETTER = 8, 0.05  # of a trial: losses that are compared, and the share by which a cut should have lowered them,
+_TRIAL_LEAST, _TRIAL_MOST = 24, 100  # steps that it takes, at most that many where a run's length is unknown,
+_TRIAL_FRAC = 0.6  # and otherwise none that lasts beyond so much of the run
+_RISEN = 1.25  # the loss of a broken run over that of the snapshot, from which the two can be told apart
+
+
+def suspicion_of(
+    control: Control, finding: Finding, reading: Reading, history: History, refuge: Refuge, *, at_start: bool
+) -> Suspicion | None:
+    """What the next steps may refute. At the run's start every loss is high: there only one that has not fallen can be doubted."""
+    broken, bounce = history.median(_ACQUITTAL_STEPS), finding.evidence.get("bounce")
+    if "stalled" in finding.evidence and "died" not in finding.evidence:
+        steps = max(_TRIAL_LEAST, history.age if at_start else min(history.age, reading.step - refuge.step))
+        total = history.outlook.total_steps
+        over = steps > _TRIAL_MOST if total is None else reading.step + steps > _TRIAL_FRAC * total
+        loss = history.median(_TRIAL_LOSSES)
+        return Suspicion(level=refuge.level, loss=loss, groups=control.groups, bounce=bounce, trial=None if over else steps)
+    if at_start or not broken > _RISEN * refuge.level:
+        return None
+    return Suspicion(level=refuge.level, loss=broken, groups=control.groups)
+
+
+def acquit(limits: Thresholds, control: Control, reading: Reading, history: History) -> tuple[Control, Decision | None]:
+    """If what a rollback was for is as bad on healthy weights or in small steps, learning rates are as they were before it.
+
+    A loss as high on the weights that were put back means that the data has changed; one that bounces as much in small steps, that
+    batches differ; one that small steps have not brought lower in as many steps, that it falls as slowly as that by itself. Asked
+    with every reading, and found so once a run at most.
+    """
+    suspicion = control.suspicion
+    if suspicion is None:
+        return control, None
+    settled, reason = _refuted(limits, suspicion, history)
+    if not settled:
+        return control, None
+    done = dataclasses.replace(control, suspicion=None)
+    if reason is None:
+        return done, None
+    groups = tuple(
+        dataclasses.replace(now, scale=was.scale, ceiling=was.ceiling, max_lr=was.max_lr, broke_lr=was.broke_lr, warmup=1.0)
+        for now, was in zip(done.groups, suspicion.groups, strict=True)
+    )
+    rollbacks = control.rollbacks - 1  # that one does not make the next cut deeper
+    new = dataclasses.replace(done, groups=groups, acquitted=True, raised=None, rollbacks=rollbacks)
+    return new, Decision(
+        step=reading.step,
+        action=Action.RESCALE,
+        scales_before=control.scales,
+        scales_after=new.scales,
+        message=f"{place(reading)}: {reason}, and no learning rate is to blame; learning rates are as they were",
+    )
+
+
+def _refuted(limits: Thresholds, suspicion: Suspicion, history: History) -> tuple[bool, str | None]:
+    """Whether the suspicion is settled, and what speaks against it if it is refuted."""
+    if suspicion.bounce is None and suspicion.trial is None:
+        settled = history.age >= _ACQUITTAL_STEPS
+        return settled, _as_high(suspicion, history) if settled else None
+    if suspicion.bounce is not None and history.age == _BOUNCE_STEPS and (why := _as_noisy(limits, suspicion.bounce, history)):
+        return True, why
+    steps = max(_BOUNCE_STEPS, suspicion.trial or 0)
+    if history.age < steps:
+        return False, None
+    return True, _as_slow(suspicion, history) if suspicion.trial is not None else None
+
+
+def _as_high(suspicion: Suspicion, history: History) -> str | None:
+    loss = history.median(_ACQUITTAL_STEPS)
+    if not loss > 0.5 * (suspicion.level + suspicion.loss):
+        return None
+    return f"the loss is {number(loss)} on the healthy weights too, so the data has changed"
+
+
+def _as_noisy(limits: Thresholds, bounce: float, history: History) -> str | None:
+    if not history.batch_noise >= max(limits.bounce_frac, bounce / limits.bounce_times):
+        return None
+    return f"the loss bounces by {number(history.batch_noise)} of itself in small steps too, so batches differ that much"
+
+
+def _as_slow(suspicion: Suspicion, history: History) -> str | None:
+    loss = history.median(_TRIAL_LOSSES)
+    if not loss >= suspicion.loss * (1 - max(_BETTER, history.doubt(_TRIAL_LOSSES, _TRIAL_LOSSES))):
+        return None
+    return f"small steps have brought the loss no further, to {number(loss)} in {history.age} of them"
