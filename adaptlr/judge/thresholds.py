@@ -29,6 +29,9 @@ class Thresholds:
     rise_sigmas: float = 4.0  # and by so many robust standard deviations of its steps, (0, 100]
     diverged_factor: float = 2.0  # the loss over its level at the start, (1, 1000]: one batch is noise, three in a row are not
     regress_frac: float = 0.5  # share of what had been learned that is lost again, (0, 1]
+    had_learned_frac: float = 0.5  # of the loss at the start: a net that had come below it may come back after a spike, (0, 1]:
+    spike_steps: int = 6  # so many steps in a row on which that share of what was learned is lost say that it does not, [1, 24]
+    blown_up_factor: float = 10.0  # the loss over its level at the start, from which nothing is waited for, (1, 1000]
     dead_grad_frac: float = 1e-4  # gradient RMS over its first value at which no gradient arrives any more, (0, 1)
     quiet_frac: float = 0.98  # share of near-zero activations in a stage that counts as silent, (0, 1]
     stuck_frac: float = 0.9  # of the loss at the start: at or above it, the net is no better than guessing, (0, 1]
@@ -89,6 +92,9 @@ class Thresholds:
             "rise_sigmas": (0, 100),
             "diverged_factor": (1, 1000),
             "regress_frac": (0, 1),
+            "had_learned_frac": (0, 1),
+            "spike_steps": (0, 24),
+            "blown_up_factor": (1, 1000),
             "dead_grad_frac": (0, 1),
             "quiet_frac": (0, 1),
             "stuck_frac": (0, 1),

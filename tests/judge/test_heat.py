@@ -74,9 +74,27 @@ def test_nonfinite_weights_convict_though_the_loss_is_finite() -> None:
 
 
 def test_regress_convicts_when_most_of_what_was_learned_is_lost_and_not_at_small_updates() -> None:
-    losses = [*FALLING, 2.2, 2.3, 2.2, 2.3, 2.2]
-    assert first(losses, 0.03) == (18, str(Kind.TOO_HOT))
+    losses = [*FALLING, 2.2, 2.3, 2.2, 2.3, 2.2, 2.3]
+    assert first(losses, 0.03) == (21, str(Kind.TOO_HOT))
     assert first(losses, 0.001) is None
+
+
+@pytest.mark.parametrize("ratio", [0.03, 0.2], ids=["regress", "runaway"])
+@pytest.mark.parametrize(
+    ("after", "found"),
+    [
+        pytest.param([2.1, 2.3, 2.2, 1.9, 1.2, 0.9, 0.8], None, id="comes-back"),
+        pytest.param([2.1, 2.3, 2.2, 2.3, 2.2, 2.3, 2.2], 21, id="does-not"),
+    ],
+)
+def test_what_had_learned_is_given_six_steps_to_come_back_from_a_spike(ratio: float, after: list[float], found: int | None) -> None:
+    assert first([*FALLING, *after], ratio) == (found and (found, str(Kind.TOO_HOT)))
+
+
+def test_neither_what_had_learned_little_nor_what_blows_up_is_waited_for() -> None:
+    little = [2.3 - 0.06 * i for i in range(15)]
+    assert first([*little, 2.9, 3.0], 0.2) == (16, str(Kind.TOO_HOT))
+    assert first([*FALLING, 24.0], 0.2) == (16, str(Kind.TOO_HOT))
 
 
 @pytest.mark.parametrize(
@@ -92,7 +110,7 @@ def test_a_group_that_moves_little_on_a_far_lower_lr_is_not_to_blame(
     beside: dict[str, Any], accused: tuple[int, ...], rule: str
 ) -> None:
     losses = {
-        "regress": [*FALLING, 2.2, 2.3, 2.2, 2.3, 2.2],
+        "regress": [*FALLING, 2.2, 2.3, 2.2, 2.3, 2.2, 2.3],
         "collapse": [2.3] * 14,
         "divergence": [2.3, 2.3, 2.3, 2.3, 9.0, 9.0, 9.0, 9.0, 9.0],
     }[rule]
