@@ -22,7 +22,7 @@ from adaptlr.act.scale import StepScale
 from adaptlr.act.snapshot import Ring, Stateful, capture, restore
 from adaptlr.judge.control import Control, GroupControl, Refuge, Settings, annealed, hold_all, measured, widened
 from adaptlr.judge.detect import observe
-from adaptlr.judge.doubt import acquit
+from adaptlr.judge.doubt import acquit, tried
 from adaptlr.judge.history import History
 from adaptlr.judge.outlook import Outlook
 from adaptlr.judge.policy import decide, news
@@ -368,6 +368,8 @@ class Controller:
         self._control, decision = acquit(self.thresholds, self._control, reading, self._history)
         if decision is not None and suspicion is not None and suspicion.bounce is not None:
             self._history = self._history.used_to(suspicion.bounce)
+        self._control, stands = tried(self._control, reading, self._history)
+        findings = (*findings, stands) if stands else findings
         if decision is None:
             refuges = self._refuges() if findings else ()
             self._control, decision = decide(self.settings, self._control, findings, reading, self._history, refuges)

@@ -16,9 +16,9 @@ from torch import nn
 from adaptlr import Action, Controller, Decision
 from adaptlr.act.optimizer import OptimizerPort, TorchOptimizer
 from adaptlr.fastai.optimizer import FastaiOptimizer
-from adaptlr.judge.control import Control, GroupControl, Suspicion
+from adaptlr.judge.control import Control, GroupControl, Slowed, Suspicion
 from adaptlr.judge.history import GroupPast, History, StagePast
-from adaptlr.records import Kind
+from adaptlr.records import Finding, Kind
 from adaptlr.state import pack, unpack
 from tests.nets import batches, convnet, same
 
@@ -146,7 +146,13 @@ class TestRefused:
 
 def test_whatever_the_judge_remembers_comes_back() -> None:
     group = GroupControl(scale=0.1, ceiling=0.01, max_lr=None)
-    control = Control(groups=(group,), last_said=((Kind.TOO_HOT, 3),), suspicion=Suspicion(level=1.0, loss=2.0, groups=(group,)))
+    found = Finding(step=3, kind=Kind.TOO_HOT, groups=(0,), stages=("a",), message="seen", evidence={"stalled": 16.0})
+    control = Control(
+        groups=(group,),
+        last_said=((Kind.TOO_HOT, 3),),
+        suspicion=Suspicion(level=1.0, loss=2.0, groups=(group,)),
+        slowed=Slowed(finding=found, until=15, loss=2.0, groups=(group,)),
+    )
     pasts = (GroupPast(ratios=(0.1,), index=None),)
     history = History(start=(2.3,), losses=(2.3, 2.0), groups=pasts, stages=(("a", StagePast(baseline=(0.5,))),))
     assert unpack(Control, pack(control)) == control

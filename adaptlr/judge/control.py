@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from adaptlr.judge.history import History
-from adaptlr.records import Kind, Reading
+from adaptlr.records import Finding, Kind, Reading
 
 LOOSEST = 0.05  # update ratio: the top of what trained well
 WARMUP_STEP = 1.05  # after a rollback, a scale may grow by so much a step,
@@ -98,6 +98,16 @@ class Suspicion:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Slowed:
+    """A run that a doubtful verdict has slowed down where it is. It is rolled back if the loss does not come down by that."""
+
+    finding: Finding
+    until: int  # the step on which that is looked at
+    loss: float  # what it is compared with
+    groups: tuple[GroupControl, ...]  # as they were held before
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Raise:
     """The newest raise since the last rollback. If the run breaks after it, that was too much."""
 
@@ -119,6 +129,8 @@ class Control:
     acquitted: bool = False  # a learning rate was, once: no second time
     suspicion: Suspicion | None = None  # of the newest rollback, until the losses after it have decided
     raised: Raise | None = None
+    slowed: Slowed | None = None
+    slowed_once: bool = False  # a run is, once: no second time
 
     @property
     def scales(self) -> tuple[float, ...]:
@@ -186,12 +198,13 @@ def annealed(
 def widened(control: Control, lrs: Sequence[float]) -> Control:
     """The control of an optimizer that has been given more groups; ``lrs`` are the scheduled ones of all. New scales are 1."""
     new = tuple(GroupControl() for _ in range(len(lrs) - len(control.groups)))
-    suspicion, raised = control.suspicion, control.raised
+    suspicion, raised, slowed = control.suspicion, control.raised, control.slowed
     return dataclasses.replace(
         control,
         groups=(*control.groups, *new),
         suspicion=suspicion and dataclasses.replace(suspicion, groups=(*suspicion.groups, *new)),
         raised=raised and dataclasses.replace(raised, groups=(*raised.groups, *new)),
+        slowed=slowed and dataclasses.replace(slowed, groups=(*slowed.groups, *new)),
     )
 
 

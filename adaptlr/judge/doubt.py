@@ -1,10 +1,14 @@
-"""What the steps after a rollback may refute: a verdict that held against the learning rate what was not its doing. Pure."""
+"""Verdicts that may be wrong, and what the steps after them say. Pure.
+
+One that would give up many steps is tried out first: the run is slowed down where it is, and rolled back if its loss does not come
+down by that. The steps after a rollback may still refute what it was for, and then learning rates are as they were.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 
-from adaptlr.judge.control import Control, Refuge, Suspicion
+from adaptlr.judge.control import Control, GroupControl, Refuge, Slowed, Suspicion
 from adaptlr.judge.history import History
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.judge.words import number, place
@@ -15,7 +19,37 @@ _BOUNCE_STEPS = 12  # after which the noise of small steps is known
 _TRIAL_LOSSES, _BETTER = 8, 0.05  # of a trial: losses that are compared, and the share by which a cut should have lowered them,
 _TRIAL_LEAST, _TRIAL_MOST = 24, 100  # steps that it takes, at most that many where a run's length is unknown,
 _TRIAL_FRAC = 0.6  # and otherwise none that lasts beyond so much of the run
+_TRY_STEPS = 12  # of a run that is slowed down where it is, and half of those that going back must cost for that to be worth it;
+_TRY_LOSSES, _DOWN = 5, 0.1  # losses that are compared, and the share by which they should have come down
 _RISEN = 1.25  # the loss of a broken run over that of the snapshot, from which the two can be told apart
+
+
+def doubtful(finding: Finding) -> bool:
+    """All that is held against the learning rate is a loss that does not fall, and of that there may be other reasons."""
+    return "stalled" in finding.evidence and "died" not in finding.evidence
+
+
+def worth_a_try(control: Control, finding: Finding, refuge: Refuge) -> bool:
+    """A doubtful verdict, of which a rollback would cost more than finding out whether smaller steps are enough."""
+    fresh = control.slowed is None and not control.slowed_once and control.raised is None
+    return fresh and doubtful(finding) and finding.step - refuge.step >= 2 * _TRY_STEPS
+
+
+def slowed_by(finding: Finding, history: History, groups: tuple[GroupControl, ...]) -> Slowed:
+    """What to remember of a run that is slowed down on this step; ``groups`` as they are held before."""
+    return Slowed(finding=finding, until=finding.step + _TRY_STEPS, loss=history.median(_TRIAL_LOSSES), groups=groups)
+
+
+def tried(control: Control, reading: Reading, history: History) -> tuple[Control, Finding | None]:
+    """The verdict on a run that was slowed down, if it stands: the loss has not come down by that. Asked with every reading."""
+    slowed = control.slowed
+    if slowed is None or reading.step < slowed.until:
+        return control, None
+    loss = history.median(_TRY_LOSSES)
+    if loss < slowed.loss * (1 - max(_DOWN, history.doubt(_TRY_LOSSES, _TRIAL_LOSSES))):
+        return dataclasses.replace(control, slowed=None), None
+    text = f"{place(reading)}: smaller steps have not brought the loss down, from {number(slowed.loss)} to {number(loss)}"
+    return control, dataclasses.replace(slowed.finding, step=reading.step, message=text)
 
 
 def suspicion_of(
@@ -23,7 +57,7 @@ def suspicion_of(
 ) -> Suspicion | None:
     """What the next steps may refute. At the run's start every loss is high: there only one that has not fallen can be doubted."""
     broken, bounce = history.median(_ACQUITTAL_STEPS), finding.evidence.get("bounce")
-    if "stalled" in finding.evidence and "died" not in finding.evidence:
+    if doubtful(finding):
         steps = max(_TRIAL_LEAST, history.age if at_start else min(history.age, reading.step - refuge.step))
         total = history.outlook.total_steps
         over = steps > _TRIAL_MOST if total is None else reading.step + steps > _TRIAL_FRAC * total

@@ -24,7 +24,7 @@ from adaptlr.judge.control import (
     loosened,
 )
 from adaptlr.judge.detect import HOT
-from adaptlr.judge.doubt import suspicion_of
+from adaptlr.judge.doubt import doubtful, slowed_by, suspicion_of, worth_a_try
 from adaptlr.judge.history import History
 from adaptlr.judge.words import group_name, number, times
 from adaptlr.records import Action, Decision, Finding, GroupReading, Kind, Provenance, Reading
@@ -59,8 +59,8 @@ def decide(
     if not findings or control.stopped:
         return control, None
     hot = next((f for f in findings if f.kind in HOT), None)
-    if hot and hot.kind is Kind.BAD_BATCH and not _ruined_by_data(settings, control, hot, reading, history):
-        return control, None  # the second one soon after another: such is the data
+    if (hot and _such_is_the_data(settings, control, hot, reading, history)) or _is_tried_out(control, hot, reading):
+        return control, None
     if hot:
         return _roll_back(settings, control, hot, reading, history, refuges)
     for f in findings:
@@ -69,6 +69,16 @@ def decide(
         if f.kind is Kind.TOO_COLD:
             return _warm(settings, control, f, reading, history)
     return control, None
+
+
+def _such_is_the_data(settings: Settings, control: Control, hot: Finding, reading: Reading, history: History) -> bool:
+    """A second batch out of scale soon after another."""
+    return hot.kind is Kind.BAD_BATCH and not _ruined_by_data(settings, control, hot, reading, history)
+
+
+def _is_tried_out(control: Control, hot: Finding | None, reading: Reading) -> bool:
+    """The run was slowed down a few steps ago, and nothing has happened since that could not wait."""
+    return control.slowed is not None and reading.step < control.slowed.until and (hot is None or doubtful(hot))
 
 
 def _ruined_by_data(settings: Settings, control: Control, finding: Finding, reading: Reading, history: History) -> bool:
@@ -89,11 +99,14 @@ def _had_learned(history: History) -> bool:
 def _roll_back(
     settings: Settings, control: Control, finding: Finding, reading: Reading, history: History, refuges: tuple[Refuge, ...]
 ) -> tuple[Control, Decision]:
+    was = control
+    if control.slowed is not None:  # what that was does not count
+        control = dataclasses.replace(control, groups=control.slowed.groups, slowed=None)
     if control.rollbacks >= settings.max_rollbacks or not refuges:
         why = f"{control.rollbacks} rollbacks did not help" if refuges else "there is no snapshot to go back to"
         stopped = dataclasses.replace(control, stopped=True)
         done = f"{why}: adaptlr leaves the run alone from here on. Look for a cause other than the learning rate"
-        return stopped, _decision(Action.STOP, control, stopped, finding, done)
+        return stopped, _decision(Action.STOP, was, stopped, finding, done)
     ruined_by_data = _ruined_by_data(settings, control, finding, reading, history)
     learned = _had_learned(history)
     slow = finding.kind is Kind.COLLAPSE or "stalled" in finding.evidence or "best" in finding.evidence
@@ -103,8 +116,10 @@ def _roll_back(
     if ruined_by_data:
         new = dataclasses.replace(control, rollbacks=control.rollbacks + 1, last_poison=reading.step, acted=True)
         done = f"nothing led up to it, so a bad batch is to blame: back to step {refuge.step}, learning rates as they were"
-        return new, _decision(Action.ROLLBACK, control, new, finding, done, restored_step=refuge.step)
+        return new, _decision(Action.ROLLBACK, was, new, finding, done, restored_step=refuge.step)
     accused = finding.groups or tuple(range(len(control.groups)))
+    if worth_a_try(control, finding, refuge) and (slower := _slow_down(settings, control, finding, accused, reading, history)):
+        return slower
     groups = tuple(
         _cut(
             settings,
@@ -129,14 +144,36 @@ def _roll_back(
         None if control.acquitted else suspicion_of(control, finding, reading, history, refuge, at_start=refuge is refuges[0])
     )
     new = dataclasses.replace(control, groups=groups, rollbacks=control.rollbacks + 1, acted=True, suspicion=suspicion, raised=None)
-    factor = min((a.scale / b.scale for a, b in zip(new.groups, control.groups, strict=True)), default=1.0)
+    factor = min((a.scale / b.scale for a, b in zip(new.groups, was.groups, strict=True)), default=1.0)
     held = min((g.ceiling for g in groups if g.ceiling is not None), default=math.nan)
     done = (
         f"rolled back to step {refuge.step}, learning rate now {times(factor)}, "
         f"and no step above {number(held)} of the weights from here on"
     )
     advice = _lr_advice(reading, new)
-    return new, _decision(Action.ROLLBACK, control, new, finding, done, restored_step=refuge.step, advice=advice)
+    return new, _decision(Action.ROLLBACK, was, new, finding, done, restored_step=refuge.step, advice=advice)
+
+
+def _slow_down(
+    settings: Settings, control: Control, finding: Finding, accused: tuple[int, ...], reading: Reading, history: History
+) -> tuple[Control, Decision] | None:
+    """The accused groups at their pace where the run is; None if they are hardly above it."""
+    groups = list(control.groups)
+    for i in accused:
+        g, pace = groups[i], _pace(settings, history, reading, reading.groups[i])
+        ceiling = pace if g.ceiling is None else min(pace, g.ceiling)
+        ratios = history.groups[i].ratios if i < len(history.groups) else ()
+        ratio = statistics.median(ratios or (0.0,))
+        share = min(1.0, loosened(ceiling, g.progress) / ratio) if ratio > 0 else 1.0
+        groups[i] = dataclasses.replace(g, scale=g.scale * share, ceiling=ceiling, warmup=1.0)
+    held = _with_followers(tuple(groups), reading)
+    factor = min(a.scale / b.scale for a, b in zip(held, control.groups, strict=True))
+    if factor * _WORTH_IT > 1:
+        return None
+    slowed = slowed_by(finding, history, control.groups)
+    new = dataclasses.replace(control, groups=held, acted=True, suspicion=None, slowed=slowed, slowed_once=True)
+    done = f"slowed down where it is, to see whether that is enough: learning rate now {times(factor)}"
+    return new, _decision(Action.RESCALE, control, new, finding, done, advice=_lr_advice(reading, new))
 
 
 def _refuge(

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaptlr.judge.control import Control, GroupControl, Refuge, Settings, hold_all, hold_under, loosened, measured
-from adaptlr.judge.doubt import acquit
+from adaptlr.judge.control import Control, GroupControl, Raise, Refuge, Settings, hold_all, hold_under, loosened, measured
+from adaptlr.judge.doubt import acquit, tried
 from adaptlr.judge.history import GroupPast, History, advance
 from adaptlr.judge.outlook import Outlook
 from adaptlr.judge.policy import decide, news
@@ -311,6 +311,83 @@ class TestUndo:
         assert decision is not None
         assert after.groups[0].max_lr == pytest.approx(0.1)
         assert after.groups[0].broke_lr == pytest.approx(0.3)
+
+
+class TestSlowDown:
+    """A loss that stood at 2.0, at updates of 0.05, under a learning rate of 0.1: doubtful, and 40 steps to give up."""
+
+    STOOD = finding(Kind.TOO_HOT, 0, step=40, loss=2.0, stalled=16.0)
+    WAS = GroupControl(per_lr=0.5, first_per_lr=0.5, first_lr=0.1)
+    PAST, _ = play(simple([2.0] * 41, 0.05))
+
+    def decided(
+        self, found: Finding = STOOD, refuges: tuple[Refuge, ...] = (START,), **control: object
+    ) -> tuple[Control, Decision | None]:
+        before = Control(**{"groups": (self.WAS,), **control})  # type: ignore[arg-type]
+        now = reading(found.step, 2.0, group(lr=0.1, scale=before.scales[0], ratio=0.05))
+        return decide(Settings(), before, (found,), now, self.PAST, refuges)
+
+    def slowed(self) -> Control:
+        control, decision = self.decided()
+        assert decision is not None
+        assert (decision.action, decision.restored_step) == (Action.RESCALE, None)
+        assert "slowed down where it is, to see whether that is enough: learning rate now x1/5" in decision.message
+        assert control.scales == pytest.approx((0.2,)), "the pace of a run of unknown length, over what it is"
+        assert control.rollbacks == 0
+        return control
+
+    def judged(self, loss: float) -> tuple[Control, Finding | None]:
+        """Twelve steps later."""
+        after = dataclasses.replace(self.PAST, losses=(loss,) * 12)
+        for step in range(41, 52):
+            assert tried(self.slowed(), reading(step, loss), after) == (self.slowed(), None)
+        return tried(self.slowed(), reading(52, loss), after)
+
+    def test_if_the_loss_comes_down_that_is_all(self) -> None:
+        control, verdict = self.judged(1.7)
+        assert verdict is None
+        assert control == dataclasses.replace(self.slowed(), slowed=None)
+
+    def test_if_it_does_not_the_run_is_rolled_back_as_if_it_had_not_been_slowed_down(self) -> None:
+        control, verdict = self.judged(1.85)
+        assert verdict is not None
+        assert "smaller steps have not brought the loss down, from 2 to 1.9" in verdict.message
+        now = reading(52, 1.85, group(lr=0.1, scale=0.2, ratio=0.01))
+        after, decision = decide(Settings(), control, (verdict,), now, self.PAST, (START,))
+        at_once, _ = self.decided(slowed_once=True)
+        assert decision is not None
+        assert (decision.action, decision.restored_step, decision.scales_before) == (Action.ROLLBACK, 0, control.scales)
+        assert after.groups == at_once.groups
+        assert after.suspicion is not None
+        assert after.suspicion.groups == (self.WAS,)
+        assert after.slowed is None
+
+    def test_meanwhile_only_what_cannot_wait_is_heard(self) -> None:
+        held = self.slowed()
+        fields = {f.name: getattr(held, f.name) for f in dataclasses.fields(Control)}
+        for found in (dataclasses.replace(self.STOOD, step=48), finding(Kind.TOO_COLD, 0, step=48)):
+            assert self.decided(found, **fields) == (held, None)
+        after, decision = self.decided(hot(48), **fields)
+        assert decision is not None
+        assert decision.action is Action.ROLLBACK
+        assert after.groups[0].max_lr == pytest.approx(0.1 / 3), "of what it was before"
+        assert after.slowed is None
+
+    @pytest.mark.parametrize(
+        "run",
+        [
+            pytest.param({"found": dataclasses.replace(STOOD, step=20)}, id="little-to-give-up"),
+            pytest.param({"slowed_once": True}, id="a-second-time"),
+            pytest.param({"raised": Raise(step=4, groups=(WAS,))}, id="after-a-raise-of-ours"),
+            pytest.param({"found": dataclasses.replace(STOOD, evidence={"stalled": 16.0, "died": 0.4})}, id="units-have-died"),
+            pytest.param({"found": hot(40)}, id="no-doubt"),
+        ],
+    )
+    def test_at_once(self, run: dict[str, Any]) -> None:
+        control, decision = self.decided(**run)
+        assert decision is not None
+        assert decision.action is Action.ROLLBACK
+        assert control.slowed is None
 
 
 class TestFeed:

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from adaptlr import Action, Controller
-from adaptlr.judge.control import Control, GroupControl, Suspicion, widened
+from adaptlr.judge.control import Control, GroupControl, Raise, Slowed, Suspicion, widened
 from adaptlr.measure.weights import WeightProbe, group_numbers
-from adaptlr.records import Provenance
+from adaptlr.records import Finding, Kind, Provenance
 from tests.loops.held import hold
 from tests.nets import batches, convnet, same
 
@@ -205,10 +205,16 @@ def _distance(n: int) -> Any:
 
 def test_what_the_policy_remembers_is_widened() -> None:
     one = GroupControl(scale=0.1)
-    control = Control(groups=(one,), suspicion=Suspicion(level=1.0, loss=2.0, groups=(one,)))
+    found = Finding(step=3, kind=Kind.TOO_HOT, groups=(0,), stages=(), message="seen")
+    control = Control(
+        groups=(one,),
+        suspicion=Suspicion(level=1.0, loss=2.0, groups=(one,)),
+        raised=Raise(step=2, groups=(one,)),
+        slowed=Slowed(finding=found, until=15, loss=2.0, groups=(one,)),
+    )
     wide = widened(control, [0.3, 0.2])
-    assert wide.groups == (one, GroupControl())
-    assert wide.suspicion is not None
-    assert wide.suspicion.groups == (one, GroupControl())
-    bare = dataclasses.replace(control, suspicion=None)
+    both = (one, GroupControl())
+    assert wide.groups == both
+    assert [memory and memory.groups for memory in (wide.suspicion, wide.raised, wide.slowed)] == [both] * 3
+    bare = Control(groups=(one,))
     assert widened(bare, [0.3, 0.2]) == dataclasses.replace(bare, groups=(one, GroupControl()))

@@ -72,6 +72,8 @@ _OFF: dict[str, tuple[tuple[object, str, object], ...]] = {
     "anneal": ((adaptlr.controller, "annealed", _untouched),),
     "acquittal": ((adaptlr.controller, "acquit", _no_acquittal),),
     "trial": ((doubt, "_as_slow", _never),),
+    "come-back": ((heat, "_may_come_back", _never),),
+    "slow-down": ((policy, "worth_a_try", _never),),
     "undo": ((policy, "Raise", _never),),
     "batch-noise": ((History, "most_noise", 0.0), (History, "batch_noise", 0.0)),
     "snapshots": ((Ring, "due", _only_the_first),),
