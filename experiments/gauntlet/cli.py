@@ -5,7 +5,7 @@
 
 The folder gets rows.jsonl (each run, at once), rows.parquet (each run of this call) and rows.csv (the same, short), summary.json,
 table.md, recovered.png and heat.png. Started again, it goes on: runs made by the same code are kept, those of code that has changed
-since are made again.
+since are made again. --reuse takes runs of plain and of peers from published results.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from experiments.gauntlet.engine import left, run_all
 from experiments.gauntlet.methods import METHODS
 from experiments.gauntlet.pictures import curves, heat_map
 from experiments.gauntlet.provenance import fingerprint, record
+from experiments.gauntlet.published import Published, short
 from experiments.gauntlet.recovered import Scored, oracles, score
 from experiments.gauntlet.score import summarise
 from experiments.gauntlet.store import Row, Store
@@ -43,13 +45,19 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     store = Store(args.out or Path("runs") / f"gauntlet-{tier.name}")
     how = {"folder": args.data, "jobs": args.jobs, "backend": args.backend}
-    rows = run_all(first_runs(columns, seeds), store, **how, what="plain grid")
+    published = [Published(folder) for folder in args.reuse]
+    first = first_runs(columns, seeds)
+    for source in published:
+        source.give(first, store)
+    rows = run_all(first, store, **how, what="plain grid")
     known = oracles(rows)
     best = {column: oracle.lr for column, oracle in known.items()}
     missing = sorted(set(columns) - set(known))
     if missing:
         raise SystemExit(f"no plain run was finished in {', '.join(missing)}: see 'error' in {store.folder / 'rows.jsonl'}")
     others = other_runs(tier, columns, seeds, methods, known)
+    for source in published:
+        source.give(others, store)
     print(f"{cost.total_s(left(others, store), cost.measured(rows)) / 60 / args.jobs:.0f} minutes to go, at the plain runs' pace")
     rows += run_all(others, store, **how, what="methods")
     timings = _timings(tier, columns, methods, best, store, args.data)
@@ -59,6 +67,7 @@ def main(argv: list[str] | None = None) -> int:
         "methods": summarise(cells, walls(rows, timings)),
         "halves": {h: summarise([c for c in cells if c.half == h], walls(rows, timings)) for h in ("tuned", "held-out")},
         "timings": timings,
+        "published": dict(Counter(f"{row['method']} of commit {row['published']}" for row in rows if row.get("published"))),
     }
     _write(store, rows, cells, summary)
     print(tables.method_table(summary["methods"]))
@@ -95,7 +104,7 @@ def _timings(
 
 def _write(store: Store, rows: list[Row], cells: list[Scored], summary: dict[str, Any]) -> None:
     store.to_parquet(rows)
-    write_csv(store.folder / "rows.csv", [tables.short(row) for row in rows])
+    write_csv(store.folder / "rows.csv", [short(row) for row in rows])
     (store.folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     (store.folder / "table.md").write_text(tables.markdown(summary, cells))
     curves(cells).savefig(store.folder / "recovered.png", dpi=110)
@@ -121,6 +130,14 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seeds", help="numbers with commas; default: the tier's")
     parser.add_argument("--out", type=Path, help="folder for rows and results; default: runs/gauntlet-TIER")
     parser.add_argument("--data", default="data", help="folder with FashionMNIST/raw, as torchvision has it")
+    parser.add_argument(
+        "--reuse",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="folders of published results, e.g. docs/results/gauntlet: runs of plain and of peers that this code would make again "
+        "are taken from there",
+    )
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--backend", default="loky", help="joblib's: loky, or the name of a cluster (ray, dask)")
     parser.add_argument("--floor", type=float, default=FLOOR, help="smoke ends with status 1 if adaptlr's worst cell is below it")

@@ -1,4 +1,4 @@
-"""The results as Markdown, and a run in a line."""
+"""The results as Markdown."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from experiments.gauntlet.faults import FAULTS
+from experiments.gauntlet.published import decided
 from experiments.gauntlet.recovered import Scored
 
 _COLUMNS = (
@@ -77,22 +78,9 @@ def worst_table(cells: Iterable[Scored], method: str, n: int = 25) -> str:
     mine = sorted((c for c in cells if c.method == method), key=lambda c: c.recovered)[:n]
     rows = []
     for c in mine:
-        said = _decided([d for r in c.rows for d in r.get("decisions") or ()][:4]) or "nothing"
+        said = decided([d for r in c.rows for d in r.get("decisions") or ()][:4]) or "nothing"
         rows.append([c.column, c.plan, c.fault, f"{c.plain:.3f}", f"{c.recovered:.3f}", f"{min(c.shares):.3f}", said])
     return _table(["column", "plan", "break", "plain", method, "worst seed", "decided (step: why)"], rows)
-
-
-def short(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run came to, and what was decided in it, without all that ``rows.parquet`` holds."""
-    kept = {key: row[key] for key in ("method", "column", "half", "plan", "lr", "seed", "fault")}
-    numbers = {key: row.get(key) for key in ("metric", "chance")}
-    rounded = {key: value if value is None else round(value, 5) for key, value in numbers.items()}
-    return {**kept, **rounded, "error": row["error"], "decided": _decided(row.get("decisions") or ())}
-
-
-def _decided(decisions: Iterable[Mapping[str, Any]]) -> str:
-    """Steps, and why."""
-    return "; ".join(f"{d['step']}: {'/'.join(d['kinds'])}" for d in decisions)
 
 
 def _cell(value: float | None) -> str:

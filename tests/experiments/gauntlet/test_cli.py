@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,7 @@ from experiments.gauntlet import cli, engine, provenance
 from experiments.gauntlet.cells import Cell, Column, uniform
 from experiments.gauntlet.cost import estimate_s, n_runs, total_s
 from experiments.gauntlet.provenance import fingerprint
+from experiments.gauntlet.published import Published
 from experiments.gauntlet.recovered import Oracle
 from experiments.gauntlet.store import Store
 from experiments.gauntlet.tiers import TIERS, first_runs, other_runs
@@ -83,6 +85,31 @@ def test_a_gauntlet_writes_everything_and_goes_on_where_it_was(small: str, tmp_p
     again = json.loads((tmp_path / "summary.json").read_text())
     for method in ("plain", "adaptlr", "clip"):
         assert again["methods"][method]["mean"] == summary["methods"][method]["mean"]
+
+
+@pytest.mark.filterwarnings("ignore")  # of matplotlib's and joblib's own
+def test_published_runs_stand_in_for_those_that_decide_nothing(small: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there, here, ran = tmp_path / "there", tmp_path / "here", list[str]()
+    args = ["--tier", "smoke", "--methods", "plain,dog,clip", "--jobs", "1", "--out"]
+    cli.main([*args, str(there)])
+    monkeypatch.setattr(engine, "run_cell", _counting(ran))
+    cli.main([*args, str(here), "--reuse", str(there)])
+    of = Counter(name.split("|")[0] for name in ran)
+    assert of == {"clip": 13, "dog": 1}, "which gradients were clipped is not published; and what crashed (NaN) is tried again"
+    then, now = (json.loads((folder / "summary.json").read_text()) for folder in (there, here))
+    for method in ("plain", "dog"):
+        assert now["methods"][method]["mean"] == pytest.approx(then["methods"][method]["mean"], abs=1e-4)
+        assert now["methods"][method]["wall_over_plain"] == pytest.approx(then["methods"][method]["wall_over_plain"], rel=0.01)
+    assert now["published"] == {f"plain of commit {then['commit']}": 13, f"dog of commit {then['commit']}": 1}
+    assert then["published"] == {}
+
+    summary = there / "summary.json"
+    summary.write_text(summary.read_text().replace(fingerprint("dog"), "of other code"))
+    assert Published(there).methods == {"plain"}
+    short = (there / "rows.csv").read_text()
+    (there / "rows.csv").write_text(short.replace("metric_se", "error_of_it"))
+    with pytest.raises(ValueError, match="has no metric_se: it was written by an older version"):
+        Published(there)
 
 
 def _counting(ran: list[str]):
