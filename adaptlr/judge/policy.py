@@ -99,14 +99,11 @@ def _had_learned(history: History) -> bool:
 def _roll_back(
     settings: Settings, control: Control, finding: Finding, reading: Reading, history: History, refuges: tuple[Refuge, ...]
 ) -> tuple[Control, Decision]:
-    was = control
-    if control.slowed is not None:  # what that was does not count
-        control = dataclasses.replace(control, groups=control.slowed.groups, slowed=None)
     if control.rollbacks >= settings.max_rollbacks or not refuges:
         why = f"{control.rollbacks} rollbacks did not help" if refuges else "there is no snapshot to go back to"
         stopped = dataclasses.replace(control, stopped=True)
         done = f"{why}: adaptlr leaves the run alone from here on. Look for a cause other than the learning rate"
-        return stopped, _decision(Action.STOP, was, stopped, finding, done)
+        return stopped, _decision(Action.STOP, control, stopped, finding, done)
     ruined_by_data = _ruined_by_data(settings, control, finding, reading, history)
     learned = _had_learned(history)
     slow = finding.kind is Kind.COLLAPSE or "stalled" in finding.evidence or "best" in finding.evidence
@@ -116,50 +113,50 @@ def _roll_back(
     if ruined_by_data:
         new = dataclasses.replace(control, rollbacks=control.rollbacks + 1, last_poison=reading.step, acted=True)
         done = f"nothing led up to it, so a bad batch is to blame: back to step {refuge.step}, learning rates as they were"
-        return new, _decision(Action.ROLLBACK, was, new, finding, done, restored_step=refuge.step)
-    accused = finding.groups or tuple(range(len(control.groups)))
-    if worth_a_try(control, finding, refuge) and (slower := _slow_down(settings, control, finding, accused, reading, history)):
+        return new, _decision(Action.ROLLBACK, control, new, finding, done, restored_step=refuge.step)
+    if worth_a_try(control, finding, refuge) and (slower := _slow_down(settings, control, finding, reading, history)):
         return slower
-    groups = tuple(
-        _cut(
+    broken = control if control.slowed is None else dataclasses.replace(control, groups=control.slowed.groups)
+    accused, groups = _accused(control, finding), list[GroupControl]()
+    for i, (g, now) in enumerate(zip(broken.groups, reading.groups, strict=True)):
+        cut = _cut(
             settings,
             g,
             now.lr,
             pace=_pace(settings, history, reading, now),
-            accused=index in accused,
+            accused=i in accused,
             slow=slow,
             learned=learned,
             doubtful="stalled" in finding.evidence,
             rollbacks=control.rollbacks,
-            hottest_lr=history.groups[index].largest_lr if index < len(history.groups) else 0.0,
-            refuge_per_lr=_per_lr_at(refuge, refuges[0], index, g),
+            hottest_lr=history.groups[i].largest_lr if i < len(history.groups) else 0.0,
+            refuge_per_lr=_per_lr_at(refuge, refuges[0], i, g),
         )
-        for index, (g, now) in enumerate(zip(control.groups, reading.groups, strict=True))
-    )
-    if control.raised is not None:
-        four = zip(groups, control.groups, control.raised.groups, reading.groups, strict=True)
-        groups = tuple(_lowered(cut, g, was, now.lr) if i in accused else cut for i, (cut, g, was, now) in enumerate(four))
-    groups = _with_followers(groups, reading)
-    suspicion = (
-        None if control.acquitted else suspicion_of(control, finding, reading, history, refuge, at_start=refuge is refuges[0])
-    )
-    new = dataclasses.replace(control, groups=groups, rollbacks=control.rollbacks + 1, acted=True, suspicion=suspicion, raised=None)
-    factor = min((a.scale / b.scale for a, b in zip(new.groups, was.groups, strict=True)), default=1.0)
-    held = min((g.ceiling for g in groups if g.ceiling is not None), default=math.nan)
+        groups.append(_lowered(cut, g, control.raised.groups[i], now.lr) if control.raised and i in accused else cut)
+    held = _with_followers(tuple(groups), reading)
+    doubt = None if control.acquitted else suspicion_of(broken, finding, reading, history, refuge, at_start=refuge is refuges[0])
+    rollbacks = control.rollbacks + 1
+    new = dataclasses.replace(control, groups=held, rollbacks=rollbacks, acted=True, suspicion=doubt, raised=None, slowed=None)
+    factor = min((a.scale / b.scale for a, b in zip(new.groups, control.groups, strict=True)), default=1.0)
+    ceiling = min((g.ceiling for g in held if g.ceiling is not None), default=math.nan)
     done = (
         f"rolled back to step {refuge.step}, learning rate now {times(factor)}, "
-        f"and no step above {number(held)} of the weights from here on"
+        f"and no step above {number(ceiling)} of the weights from here on"
     )
     advice = _lr_advice(reading, new)
-    return new, _decision(Action.ROLLBACK, was, new, finding, done, restored_step=refuge.step, advice=advice)
+    return new, _decision(Action.ROLLBACK, control, new, finding, done, restored_step=refuge.step, advice=advice)
+
+
+def _accused(control: Control, finding: Finding) -> tuple[int, ...]:
+    return finding.groups or tuple(range(len(control.groups)))
 
 
 def _slow_down(
-    settings: Settings, control: Control, finding: Finding, accused: tuple[int, ...], reading: Reading, history: History
+    settings: Settings, control: Control, finding: Finding, reading: Reading, history: History
 ) -> tuple[Control, Decision] | None:
     """The accused groups at their pace where the run is; None if they are hardly above it."""
     groups = list(control.groups)
-    for i in accused:
+    for i in _accused(control, finding):
         g, pace = groups[i], _pace(settings, history, reading, reading.groups[i])
         ceiling = pace if g.ceiling is None else min(pace, g.ceiling)
         ratios = history.groups[i].ratios if i < len(history.groups) else ()
