@@ -56,6 +56,7 @@ def _line(method: str, cells: Sequence[Scored], wall: float | None) -> dict[str,
         "detection": _share([bool(r.get("findings")) for _, r in runs]) if kind.speaks else None,
         "diagnosis": _share([right_first(c, r) for c, r in runs]) if kind.speaks else None,
         "false_positive_rate": _share([_changed(r) for c in healthy for r in c.rows]) if kind.steps_in else None,
+        "false_positives_by_plan": _by_plan(healthy) if kind.steps_in else None,
         "harm_rate": _share([harmed(c) for c in healthy]),
         "steps_to_first_right_decision": float(statistics.median(steps)) if steps and kind.speaks else None,
         "far_too_hot_flat": {
@@ -114,6 +115,14 @@ def _far_too_hot(cell: Scored) -> bool:
 
 def _changed(row: Row) -> bool:
     return any(d["changes"] for d in row.get("decisions") or ())
+
+
+def _by_plan(healthy: Iterable[Scored]) -> dict[str, dict[str, int]]:
+    """How many healthy runs there are of each kind of plan, and how many of them were changed."""
+    changed: dict[str, list[bool]] = {}
+    for c in healthy:
+        changed.setdefault(c.plan_kind, []).extend(_changed(r) for r in c.rows)
+    return {kind: {"healthy_runs": len(these), "changed": sum(these)} for kind, these in sorted(changed.items())}
 
 
 def _late(cells: Sequence[Scored]) -> dict[str, Any] | None:

@@ -30,6 +30,8 @@ def markdown(summary: Mapping[str, Any], cells: Sequence[Scored]) -> str:
     for half in ("tuned", "held-out"):
         if summary["halves"][half]:
             parts += ["", f"## {half.capitalize()} half of the columns", "", method_table(summary["halves"][half])]
+    if any(m["false_positives_by_plan"] for m in summary["methods"].values()):
+        parts += ["", "## Healthy runs that were changed, of all healthy ones, by plan", "", changed_table(summary["methods"])]
     if any(m["late_breaks"] for m in summary["methods"].values()):
         parts += ["", "## Late breaks", "", late_table(summary["methods"])]
     parts += ["", "## Column by column: mean recovered, and the worst cell", "", column_table(cells)]
@@ -41,6 +43,13 @@ def method_table(methods: Mapping[str, Mapping[str, Any]]) -> str:
     head = ["method", *(title for _, title in _COLUMNS), "cells", "errors"]
     ranked = sorted(methods.items(), key=lambda kv: -(kv[1]["mean"] or 0.0))
     return _table(head, [[m, *(_cell(v[key]) for key, _ in _COLUMNS), v["cells"], v["errors"]] for m, v in ranked])
+
+
+def changed_table(methods: Mapping[str, Mapping[str, Any]]) -> str:
+    of = {m: v["false_positives_by_plan"] for m, v in methods.items() if v["false_positives_by_plan"]}
+    plans = sorted({plan for v in of.values() for plan in v})
+    rows = [[m, *(f"{v[p]['changed']} of {v[p]['healthy_runs']}" if p in v else "" for p in plans)] for m, v in of.items()]
+    return _table(["method", *plans], rows)
 
 
 def late_table(methods: Mapping[str, Mapping[str, Any]]) -> str:

@@ -68,6 +68,20 @@ def test_only_decisions_that_change_something_in_healthy_runs_are_false_positive
     assert line(rows)["false_positive_rate"] == pytest.approx(0.5)
 
 
+def test_healthy_runs_that_were_changed_are_counted_by_plan() -> None:
+    rows = [
+        *GRID,
+        row(0.9, plan=SLICE),
+        row(0.9, plan=SLICE, method="adaptlr", decisions=[event(3, "starved group")]),
+        row(0.9, lr=0.1, method="adaptlr"),
+        row(0.8, lr=1.0, method="adaptlr", decisions=[event(1, "too hot")]),
+    ]
+    assert line(rows)["false_positives_by_plan"] == {
+        "grid": {"healthy_runs": 1, "changed": 0},
+        "starving": {"healthy_runs": 1, "changed": 1},
+    }
+
+
 @pytest.mark.parametrize(("metric", "harm"), [(0.86, 0.0), (0.845, 0.0), (0.80, 1.0)])
 def test_harm_is_a_loss_of_more_than_one_standard_error_against_plain(metric: float, harm: float) -> None:
     # from seed to seed plain varies by 0.07 at lr 0.1: a standard error of 0.05 for the mean of two
