@@ -57,12 +57,15 @@ def suspicion_of(
 ) -> Suspicion | None:
     """What the next steps may refute. At the run's start every loss is high: there only one that has not fallen can be doubted."""
     broken, bounce = history.median(_ACQUITTAL_STEPS), finding.evidence.get("bounce")
-    if doubtful(finding):
+    loss = history.median(_TRIAL_LOSSES)
+    fallen = loss > history.best * (_RISEN + history.doubt(3, _TRIAL_LOSSES))  # it had: not so slow by itself, then
+    if doubtful(finding) and (bounce is not None or not fallen):
         steps = max(_TRIAL_LEAST, history.age if at_start else min(history.age, reading.step - refuge.step))
         total = history.outlook.total_steps
         over = steps > _TRIAL_MOST if total is None else reading.step + steps > _TRIAL_FRAC * total
-        loss = history.median(_TRIAL_LOSSES)
-        return Suspicion(level=refuge.level, loss=loss, groups=control.groups, bounce=bounce, trial=None if over else steps)
+        return Suspicion(
+            level=refuge.level, loss=loss, groups=control.groups, bounce=bounce, trial=None if over or fallen else steps
+        )
     if at_start or not broken > _RISEN * refuge.level:
         return None
     return Suspicion(level=refuge.level, loss=broken, groups=control.groups)

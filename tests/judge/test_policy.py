@@ -262,6 +262,19 @@ class TestAcquit:
         assert said == []
         assert control.scales[0] < 1
 
+    @pytest.mark.parametrize(("best", "trial"), [(1.7, 40), (1.0, None)], ids=["it-had-never", "it-had"])
+    def test_a_loss_that_had_fallen_before_is_not_slow_by_itself(self, best: float, trial: int | None) -> None:
+        """Nothing is tried out then; noise of batches may still be."""
+        history = History(start=(2.3,) * 5, losses=(2.0,) * 24, age=40, best=best)
+        for bounce in (None, 0.2):
+            evidence = {"stalled": 16.0} if bounce is None else {"stalled": 16.0, "bounce": bounce}
+            stood = finding(Kind.TOO_HOT, 0, step=40, loss=2.0, **evidence)
+            control, _ = decide(
+                Settings(), Control(groups=(self.WAS,)), (stood,), reading(40, 2.0, group(lr=0.1)), history, (START,)
+            )
+            assert (control.suspicion and control.suspicion.trial) == trial
+            assert (control.suspicion and control.suspicion.bounce) == bounce
+
     def test_not_at_the_runs_start_where_every_loss_is_high(self) -> None:
         assert self.rolled_back(refuges=(START,)).suspicion is None
 
