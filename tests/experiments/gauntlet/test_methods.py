@@ -88,8 +88,7 @@ def test_adaptlr_says_what_it_found_and_did() -> None:
 
 def test_a_change_of_the_data_costs_adaptlr_no_learning_rate() -> None:
     runner = train("adaptlr", job("recall/gru/adam/cosine", 0.01, "shift"))
-    assert [d.step >= 120 for d in runner.events.decisions] == [True, True], "rolled back, and acquitted"
-    assert "the data has changed" in runner.events.decisions[1].text
+    assert runner.events.decisions == [], "the loss shoots up, and comes back by itself within six steps"
     assert cast("Any", runner).controller.scales == (1.0,)
     assert runner.job.metric(runner.job.model) > 0.8
 
