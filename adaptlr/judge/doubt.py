@@ -31,7 +31,7 @@ def doubtful(finding: Finding) -> bool:
 
 def worth_a_try(control: Control, finding: Finding, refuge: Refuge) -> bool:
     """A doubtful verdict, of which a rollback would cost more than finding out whether smaller steps are enough."""
-    fresh = control.slowed is None and not control.slowed_once and control.raised is None
+    fresh = not control.slowed_once and control.raised is None
     return fresh and doubtful(finding) and finding.step - refuge.step >= 2 * _TRY_STEPS
 
 

@@ -166,9 +166,13 @@ class History:
         before = self.losses[: max(3, len(self.losses) - steps)][-3:]
         return self.median(3) < frac * _median(before)
 
+    def past(self, index: int) -> GroupPast:
+        """What is remembered of a group; nothing, if no reading has had it yet."""
+        return self.groups[index] if index < len(self.groups) else GroupPast()
+
     def _schedule(self, group: GroupReading) -> tuple[bool, float]:
         """Whether a group's scheduled learning rate rests, and the largest so far."""
-        past = self.groups[group.index] if group.index < len(self.groups) else GroupPast()
+        past = self.past(group.index)
         return past.resting, max(past.peak_lr, group.lr)
 
     def ahead(self, group: GroupReading, step: int) -> float | None:

@@ -129,7 +129,7 @@ def _roll_back(
             learned=learned,
             doubtful="stalled" in finding.evidence,
             rollbacks=control.rollbacks,
-            hottest_lr=history.groups[i].largest_lr if i < len(history.groups) else 0.0,
+            hottest_lr=history.past(i).largest_lr,
             refuge_per_lr=_per_lr_at(refuge, refuges[0], i, g),
         )
         groups.append(_lowered(cut, g, control.raised.groups[i], now.lr) if control.raised and i in accused else cut)
@@ -159,8 +159,7 @@ def _slow_down(
     for i in _accused(control, finding):
         g, pace = groups[i], _pace(settings, history, reading, reading.groups[i])
         ceiling = pace if g.ceiling is None else min(pace, g.ceiling)
-        ratios = history.groups[i].ratios if i < len(history.groups) else ()
-        ratio = statistics.median(ratios or (0.0,))
+        ratio = statistics.median(history.past(i).ratios or (0.0,))
         share = min(1.0, loosened(ceiling, g.progress) / ratio) if ratio > 0 else 1.0
         groups[i] = dataclasses.replace(g, scale=g.scale * share, ceiling=ceiling, warmup=1.0)
     held = _with_followers(tuple(groups), reading)

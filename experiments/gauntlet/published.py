@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.gauntlet.cells import Cell, Column, Plan
+from experiments.gauntlet.engine import key, left
 from experiments.gauntlet.methods import METHODS
 from experiments.gauntlet.provenance import fingerprint
 from experiments.gauntlet.run import identity
 from experiments.gauntlet.store import Row, Store
 from experiments.gauntlet.tiers import Run
 
-_DIGITS = 5
+_NUMBERS, _DIGITS = ("metric", "chance", "metric_se", "cpu_seconds"), 5
 
 
 def short(row: Mapping[str, Any]) -> Row:
     """What a run came to, and what was decided in it, without all that ``rows.parquet`` holds."""
-    kept = {key: row[key] for key in ("method", "column", "half", "plan")}
+    kept = {name: row[name] for name in ("method", "column", "half", "plan")}
     place = {"lrs": ";".join(f"{lr:g}" for lr in row["lrs"]), "seed": row["seed"], "fault": row["fault"]}
-    numbers = {key: row.get(key) for key in ("metric", "chance", "metric_se", "cpu_seconds")}
-    rounded = {key: value if value is None else round(value, _DIGITS) for key, value in numbers.items()}
+    numbers = {name: row.get(name) for name in _NUMBERS}
+    rounded = {name: value if value is None else round(value, _DIGITS) for name, value in numbers.items()}
     return {**kept, **place, **rounded, "error": row["error"], "decided": decided(row.get("decisions") or ())}
 
 
@@ -46,23 +48,22 @@ class Published:
         self.methods = {m for m in same if not METHODS[m].speaks and not METHODS[m].steps_in}
         with (folder / "rows.csv").open(newline="") as file:
             reader = csv.DictReader(file)
-            missing = {"lrs", "metric_se", "cpu_seconds"} - set(reader.fieldnames or ())
+            missing = {"lrs", *_NUMBERS} - set(reader.fieldnames or ())
             if missing:
                 raise ValueError(f"{folder / 'rows.csv'} has no {', '.join(sorted(missing))}: it was written by an older version")
-            self._rows = {_key(row): row for row in reader if row["method"] in self.methods and not row["error"]}
+            self._rows = {key(_run(row)): row for row in reader if row["method"] in self.methods and not row["error"]}
 
-    def give(self, runs: Iterable[Run], store: Store) -> None:
+    def give(self, runs: Sequence[Run], store: Store) -> None:
         """Add to ``store`` what is here of these runs and not there."""
-        for cell, method in runs:
-            row = self._rows.get((method, cell.name))
-            new = identity(cell, method)
-            if row is None or store.done(new["key"], fingerprint(method)):
+        for cell, method in left(runs, store):
+            row = self._rows.get(key((cell, method)))
+            if row is None:
                 continue
-            numbers = {key: float(row[key]) for key in ("metric", "chance", "metric_se", "cpu_seconds")}
+            numbers = {name: float(row[name]) for name in _NUMBERS}
             more = {"error": None, "seconds": numbers["cpu_seconds"], "made_by": fingerprint(method), "published": self.commit}
-            store.add(new | numbers | more)
+            store.add(identity(cell, method) | numbers | more)
 
 
-def _key(row: Mapping[str, str]) -> tuple[str, str]:
-    lrs = row["lrs"].replace(";", ",")
-    return row["method"], f"{row['column']}/{row['plan']}@{lrs}/{row['fault']}/{row['seed']}"
+def _run(row: Mapping[str, str]) -> Run:
+    plan = Plan(name=row["plan"], lrs=tuple(float(lr) for lr in row["lrs"].split(";") if lr))
+    return Cell(column=Column.parse(row["column"]), plan=plan, seed=int(row["seed"]), fault=row["fault"]), row["method"]
