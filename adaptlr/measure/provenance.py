@@ -7,6 +7,7 @@ sqrt(n) is 0.7-1.2 for random layers and 10-60 for ImageNet's; the largest singu
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Sequence
@@ -134,17 +135,18 @@ def _too_small(params: Sequence[nn.Parameter]) -> bool:
 
 @torch.no_grad()
 def _varies(weight: Tensor) -> bool:
-    whole = shards.entries(weight.detach(), torch.arange(weight.numel(), device=weight.device))
-    return bool((whole != whole[:1]).any()) if len(whole) > 1 else float(whole) not in (0.0, 1.0)
+    stride = max(1, weight.numel() // _ENTRIES)
+    read = shards.entries(weight.detach(), torch.arange(0, weight.numel(), stride, device=weight.device))
+    return bool((read != read[:1]).any()) if len(read) > 1 else float(read) not in (0.0, 1.0)
 
 
 def of_group(params: Sequence[nn.Parameter]) -> Provenance:
     """Where a group's weights came from, by its largest few tensors: RANDOM only if most of what was tested says so and none of it
-    is TRAINED; TRAINED as soon as a quarter of it is."""
+    is TRAINED; TRAINED as soon as a quarter of it is. Tensors that begin as a constant say nothing of the others."""
     weights = [p for p in params if p.ndim >= 2 and p.numel() >= MIN_WEIGHTS]
-    weights = sorted(weights, key=lambda p: p.numel(), reverse=True)[:_TENSORS]
+    weights.sort(key=lambda p: p.numel(), reverse=True)
     share = dict.fromkeys(Provenance, 0)
-    for w in weights:
+    for w in itertools.islice(filter(_varies, weights), _TENSORS):
         share[of_weight(w)] += w.numel()
     total = sum(share.values())
     if share[Provenance.TRAINED] >= total / 4 and total:

@@ -216,7 +216,7 @@ def test_no_generator_is_touched_and_no_gradient_asked_for() -> None:
 def weight(said: Provenance, entries: int) -> nn.Parameter:
     """A weight of about so many entries of which that is said."""
     columns = entries // 32
-    w = {RANDOM: randn(32, columns), TRAINED: spiked(3.0, rows=32, columns=columns), UNKNOWN: torch.zeros(32, columns)}[said]
+    w = {RANDOM: randn(32, columns), TRAINED: spiked(3.0, rows=32, columns=columns), UNKNOWN: init.eye_(torch.empty(32, columns))}[said]
     assert of_weight(w) is said
     return nn.Parameter(w)
 
@@ -226,7 +226,7 @@ def weight(said: Provenance, entries: int) -> nn.Parameter:
     [
         pytest.param([], UNKNOWN, id="nothing"),
         pytest.param([(RANDOM, 4096)], RANDOM, id="random"),
-        pytest.param([(RANDOM, 4096), (UNKNOWN, 2048)], RANDOM, id="random-and-a-head-of-zeros"),
+        pytest.param([(RANDOM, 4096), (UNKNOWN, 2048)], RANDOM, id="mostly-random"),
         pytest.param([(RANDOM, 2048), (UNKNOWN, 4096)], UNKNOWN, id="mostly-unknown"),
         pytest.param([(RANDOM, 2048), (UNKNOWN, 2048)], UNKNOWN, id="half-unknown"),
         pytest.param([(TRAINED, 4096), (RANDOM, 4096)], TRAINED, id="pretrained-body-new-layer"),
@@ -239,6 +239,14 @@ def test_groups(weights: list[tuple[Provenance, int]], said: Provenance) -> None
     params = [weight(p, n) for p, n in weights]
     biases = [nn.Parameter(torch.zeros(100_000))]
     assert of_group(biases + params[::-1]) is of_group(params + biases) is said
+
+
+@pytest.mark.parametrize("said", [RANDOM, TRAINED])
+def test_weights_that_begin_as_a_constant_say_nothing_of_the_others(said: Provenance) -> None:
+    """The output vectors of word2vec, the second matrix of LoRA, the last layer of a residual branch; and they may be the largest."""
+    constants = [nn.Parameter(torch.full((64, 512), value)) for value in (0.0, 0.0, 0.0, 0.0, 1.0)]
+    assert of_group([*constants, weight(said, 4096)]) is said
+    assert of_group(constants) is UNKNOWN
 
 
 @pytest.mark.parametrize(
