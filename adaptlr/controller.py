@@ -407,7 +407,7 @@ class Controller:
 
     def _snapshot(self) -> None:
         per_lr = tuple(g.per_lr for g in self._control.groups)
-        memory = {**self._observer.memory(), "per_lr": per_lr, "level": self._history.median(3)}
+        memory = {**self._observer.memory(), "per_lr": per_lr, "level": self._history.shown(self._history.median(3))}
         begin = time.perf_counter()
         taken = capture(self._observer.step, self._model, self._port, self._extras, memory=memory, device=self._device)
         self._ring.add(taken, seconds=time.perf_counter() - begin)

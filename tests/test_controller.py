@@ -98,6 +98,31 @@ def test_a_net_that_stands_still_is_raised_and_learns() -> None:
     assert rescued.losses[-1] < 0.7
 
 
+@pytest.mark.parametrize("lr", [1e-6, 100.0])
+def test_a_loss_below_zero_is_rescued_like_any_other(lr: float) -> None:
+    """A similarity with its sign turned: from about 0 to nearly -1."""
+
+    def similarity(controller: bool) -> float:
+        torch.manual_seed(0)
+        x, turn = torch.randn(512, 16), torch.randn(16, 16)
+        y = torch.tanh(x @ turn)
+        net = torch.nn.Sequential(torch.nn.Linear(16, 64), torch.nn.ReLU(), torch.nn.Linear(64, 16))
+        optimizer = torch.optim.Adam(net.parameters(), lr)
+        watch = Controller(net, optimizer, total_steps=200, act=controller, announce=silent)
+        with watch:
+            for _ in range(200):
+                batch = torch.randint(0, 512, (64,))
+                loss = -torch.nn.functional.cosine_similarity(net(x[batch]), y[batch], dim=1).mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                watch.step(loss)
+        return -loss.item()
+
+    assert similarity(False) < 0.6
+    assert similarity(True) > 0.85
+
+
 def test_effective_lr_is_scheduled_lr_times_scale_in_every_reading() -> None:
     rescued = train("adam", 1.0, steps=40, one_cycle=True, controller={"announce": silent})
     assert rescued.controller is not None

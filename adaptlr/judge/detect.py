@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from adaptlr.judge import cold, heat
 from adaptlr.judge.history import History, advance
 from adaptlr.judge.thresholds import Thresholds
@@ -10,6 +12,8 @@ from adaptlr.records import Finding, Kind, Reading
 #: What means that the learning rate is too high, or that the weights are ruined already.
 HOT = frozenset({Kind.NON_FINITE, Kind.BAD_BATCH, Kind.TOO_HOT, Kind.DIVERGENCE, Kind.COLLAPSE})
 
+_LOSSES = frozenset({"loss", "start", "best", "level"})  # in a finding's evidence
+
 
 def observe(history: History, reading: Reading, limits: Thresholds) -> tuple[History, tuple[Finding, ...]]:
     """Move ``history`` on by ``reading`` and say what is wrong in it.
@@ -17,7 +21,17 @@ def observe(history: History, reading: Reading, limits: Thresholds) -> tuple[His
     At most one finding says "too high" (the most certain one), and at most one "too low"; weight decay is judged apart.
     """
     history = cold.count_starved(advance(history, reading), reading, limits)
+    if history.floor:
+        reading = dataclasses.replace(reading, loss=history.over_floor(reading.loss))
     hot = next((f for rule in heat.RULES if (f := rule(history, reading, limits))), None)
     low = None if hot else cold.starved(history, reading, limits) or cold.too_cold(history, reading, limits)
     decay = cold.decay_dominated(history, reading, limits)
-    return history, tuple(f for f in (hot, low, decay) if f is not None)
+    return history, tuple(_as_known(history, f) for f in (hot, low, decay) if f is not None)
+
+
+def _as_known(history: History, finding: Finding) -> Finding:
+    """With losses as evidence that are the user's."""
+    if not history.floor:
+        return finding
+    evidence = {k: history.shown(v) if k in _LOSSES else v for k, v in finding.evidence.items()}
+    return dataclasses.replace(finding, evidence=evidence)

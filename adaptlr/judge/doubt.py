@@ -37,7 +37,7 @@ def worth_a_try(control: Control, finding: Finding, refuge: Refuge) -> bool:
 
 def slowed_by(finding: Finding, history: History, groups: tuple[GroupControl, ...]) -> Slowed:
     """What to remember of a run that is slowed down on this step; ``groups`` as they are held before."""
-    return Slowed(finding=finding, until=finding.step + _TRY_STEPS, loss=history.median(_TRIAL_LOSSES), groups=groups)
+    return Slowed(finding=finding, until=finding.step + _TRY_STEPS, loss=history.shown(history.median(_TRIAL_LOSSES)), groups=groups)
 
 
 def tried(control: Control, reading: Reading, history: History) -> tuple[Control, Finding | None]:
@@ -46,9 +46,9 @@ def tried(control: Control, reading: Reading, history: History) -> tuple[Control
     if slowed is None or reading.step < slowed.until:
         return control, None
     loss = history.median(_TRY_LOSSES)
-    if loss < slowed.loss * (1 - max(_DOWN, history.doubt(_TRY_LOSSES, _TRIAL_LOSSES))):
+    if loss < history.over_floor(slowed.loss) * (1 - max(_DOWN, history.doubt(_TRY_LOSSES, _TRIAL_LOSSES))):
         return dataclasses.replace(control, slowed=None), None
-    text = f"{place(reading)}: smaller steps have not brought the loss down, from {number(slowed.loss)} to {number(loss)}"
+    text = f"{place(reading)}: smaller steps have not brought the loss down, from {number(slowed.loss)} to {number(history.shown(loss))}"
     return control, dataclasses.replace(slowed.finding, step=reading.step, message=text)
 
 
@@ -64,11 +64,15 @@ def suspicion_of(
         total = history.outlook.total_steps
         over = steps > _TRIAL_MOST if total is None else reading.step + steps > _TRIAL_FRAC * total
         return Suspicion(
-            level=refuge.level, loss=loss, groups=control.groups, bounce=bounce, trial=None if over or fallen else steps
+            level=refuge.level,
+            loss=history.shown(loss),
+            groups=control.groups,
+            bounce=bounce,
+            trial=None if over or fallen else steps,
         )
-    if at_start or not broken > _RISEN * refuge.level:
+    if at_start or not broken > _RISEN * history.over_floor(refuge.level):
         return None
-    return Suspicion(level=refuge.level, loss=broken, groups=control.groups)
+    return Suspicion(level=refuge.level, loss=history.shown(broken), groups=control.groups)
 
 
 def acquit(limits: Thresholds, control: Control, reading: Reading, history: History) -> tuple[Control, Decision | None]:
@@ -116,7 +120,7 @@ def _refuted(limits: Thresholds, suspicion: Suspicion, history: History) -> tupl
 
 
 def _as_high(suspicion: Suspicion, history: History) -> str | None:
-    loss = history.median(_ACQUITTAL_STEPS)
+    loss = history.shown(history.median(_ACQUITTAL_STEPS))
     if not loss > 0.5 * (suspicion.level + suspicion.loss):
         return None
     return f"the loss is {number(loss)} on the healthy weights too, so the data has changed"
@@ -130,6 +134,6 @@ def _as_noisy(limits: Thresholds, bounce: float, history: History) -> str | None
 
 def _as_slow(suspicion: Suspicion, history: History) -> str | None:
     loss = history.median(_TRIAL_LOSSES)
-    if not loss >= suspicion.loss * (1 - max(_BETTER, history.doubt(_TRIAL_LOSSES, _TRIAL_LOSSES))):
+    if not loss >= history.over_floor(suspicion.loss) * (1 - max(_BETTER, history.doubt(_TRIAL_LOSSES, _TRIAL_LOSSES))):
         return None
-    return f"small steps have brought the loss no further, to {number(loss)} in {history.age} of them"
+    return f"small steps have brought the loss no further, to {number(history.shown(loss))} in {history.age} of them"

@@ -95,7 +95,7 @@ def divergence(history: History, reading: Reading, limits: Thresholds) -> Findin
     bar = max(least, start + limits.rise_sigmas * history.usual_noise)
     if not all(x > bar for x in last):
         return None
-    text = f"the loss has been above {number(min(last))} for 3 steps; the run began at {number(start)}"
+    text = f"the loss has been above {number(history.shown(min(last)))} for 3 steps; the run began at {number(history.shown(start))}"
     return _finding(Kind.DIVERGENCE, reading, _to_blame(history, reading, _moving(reading)), text, loss=reading.loss, start=start)
 
 
@@ -113,7 +113,8 @@ def regress(history: History, reading: Reading, limits: Thresholds) -> Finding |
     long = len(history.losses) > 12 and min(history.losses[-12:]) > best + max(limits.regress_frac * learned, margin / 2)
     if not (most or long) or _may_come_back(history, reading, limits):
         return None
-    text = f"the loss had come down from {number(start)} to {number(best)} and is back at {number(now)}"
+    was, low, back = (number(history.shown(x)) for x in (start, best, now))
+    text = f"the loss had come down from {was} to {low} and is back at {back}"
     return _finding(Kind.TOO_HOT, reading, _to_blame(history, reading, hot), text, loss=now, best=best, start=start)
 
 
@@ -142,7 +143,7 @@ def collapse(history: History, reading: Reading, limits: Thresholds) -> Finding 
     if not silent and not (dead and len(dead) == len(alive)):
         return None
     seen = f"{', '.join(silent)} {'is' if len(silent) == 1 else 'are'} at zero" if silent else "hardly any gradient arrives"
-    text = f"collapsed: {seen}, and the loss is stuck at {number(history.median(5))}"
+    text = f"collapsed: {seen}, and the loss is stuck at {number(history.shown(history.median(5)))}"
     return _finding(
         Kind.COLLAPSE, reading, _to_blame(history, reading, _moving(reading)), text, stages=tuple(silent), loss=reading.loss
     )
@@ -179,7 +180,7 @@ def stall(history: History, reading: Reading, limits: Thresholds) -> Finding | N
     ratio = max(statistics.median(history.groups[i].ratios) for i in hot)
     text = (
         f"{sentence_groups(reading, hot)} too hot: updates of {number(ratio)} of the weights a step, "
-        f"and the loss has stood at {number(history.median(n))} for {2 * n} steps"
+        f"and the loss has stood at {number(history.shown(history.median(n)))} for {2 * n} steps"
     )
     found = _finding(Kind.TOO_HOT, reading, hot, text, update_ratio=ratio, loss=history.median(n), stalled=2.0 * n)
     if dying:
@@ -205,7 +206,7 @@ def shaken(history: History, reading: Reading, limits: Thresholds) -> Finding | 
         what = f"updates of up to {number(ratio)} of the weights have replaced them"
     text = (
         f"{sentence_groups(reading, wild)} too hot: {what}, and after {age} steps the loss has only come from "
-        f"{number(history.start_level)} to {number(now)}"
+        f"{number(history.shown(history.start_level))} to {number(history.shown(now))}"
     )
     start = history.start_level
     found = _finding(Kind.TOO_HOT, reading, wild, text, update_ratio=ratio, loss=now, level=start, replaced=float(age))
@@ -236,7 +237,7 @@ def thrown(history: History, reading: Reading, limits: Thresholds) -> Finding | 
     ratio = max(statistics.median(history.groups[i].ratios) for i in hot)
     text = (
         f"{sentence_groups(reading, hot)} too hot: updates of {number(ratio)} of the weights a step that lead nowhere, "
-        f"and the loss, {number(history.median(8))}, has hardly fallen for 16 steps"
+        f"and the loss, {number(history.shown(history.median(8)))}, has hardly fallen for 16 steps"
     )
     return _finding(Kind.TOO_HOT, reading, hot, text, update_ratio=ratio, loss=history.median(8), stalled=16.0)
 
@@ -334,7 +335,7 @@ def _too_hot(history: History, reading: Reading, hot: tuple[int, ...], level: fl
     ratio = max(history.groups[g].recent_ratio for g in hot)
     text = (
         f"{sentence_groups(reading, hot)} too hot: an update of {number(ratio)} of the weights in one step "
-        f"(healthy: 0.001 to 0.05), and the loss went from {number(level)} to {number(reading.loss)}"
+        f"(healthy: 0.001 to 0.05), and the loss went from {number(history.shown(level))} to {number(history.shown(reading.loss))}"
     )
     return _finding(Kind.TOO_HOT, reading, hot, text, update_ratio=ratio, loss=reading.loss, level=level)
 

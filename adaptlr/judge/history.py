@@ -9,6 +9,7 @@ import statistics
 from dataclasses import dataclass
 from functools import lru_cache
 
+from adaptlr.judge.floor import floor_under
 from adaptlr.judge.outlook import Outlook
 from adaptlr.records import GroupReading, Reading
 
@@ -109,8 +110,12 @@ class StagePast:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class History:
-    """The run so far, as far as the rules need it. ``start`` survives a rollback; the rest begins anew with it."""
+    """The run so far, as far as the rules need it. ``start`` survives a rollback; the rest begins anew with it.
 
+    All losses in it are measured from ``floor``; :meth:`shown` is what the user knows them as.
+    """
+
+    floor: float = 0.0  # what losses are measured from: 0 while all are above that
     start: tuple[float, ...] = ()  # the first losses of the run
     losses: tuple[float, ...] = ()  # newest last, the newest included
     best: float = math.inf  # lowest running median of three losses
@@ -131,6 +136,14 @@ class History:
             return math.nan
         first, middle = self.start[0], _median(self.start)
         return middle if first < middle < 1.5 * first else first
+
+    def shown(self, loss: float) -> float:
+        """A loss that is measured from the floor, as the user knows it."""
+        return loss + self.floor
+
+    def over_floor(self, loss: float) -> float:
+        """And the other way."""
+        return loss - self.floor
 
     @property
     def noise(self) -> float:
@@ -192,7 +205,30 @@ class History:
     def restarted(self) -> History:
         """After a rollback: the memory of how the run began, and of each stage's baseline, is kept."""
         groups = tuple(g.anew() for g in self.groups)
-        return History(start=self.start, groups=groups, stages=self.stages, outlook=self.outlook, calm=self.calm, rough=self.rough)
+        return History(
+            floor=self.floor,
+            start=self.start,
+            groups=groups,
+            stages=self.stages,
+            outlook=self.outlook,
+            calm=self.calm,
+            rough=self.rough,
+        )
+
+    def with_room_for(self, loss: float) -> History:
+        """All losses measured from a floor that is below this one too."""
+        start = self.shown(self.start_level) if self.start else loss
+        floor = floor_under(self.floor, start=start, best=self.shown(self.best), loss=loss)
+        by = self.floor - floor
+        if not by:
+            return self
+        return dataclasses.replace(
+            self,
+            floor=floor,
+            start=tuple(x + by for x in self.start),
+            losses=tuple(x + by for x in self.losses),
+            best=self.best + by,
+        )
 
     def used_to(self, bounce: float) -> History:
         """So much noise of the loss, over its level, was found to be that of the batches."""
@@ -237,7 +273,9 @@ def _advance_group(past: GroupPast, now: GroupReading) -> GroupPast:
 
 def advance(history: History, reading: Reading) -> History:
     """The history after one more reading. Groups are matched by position; new groups begin empty."""
-    losses = (*history.losses, reading.loss)[-_LOSSES:]
+    history = history.with_room_for(reading.loss)
+    loss = history.over_floor(reading.loss)
+    losses = (*history.losses, loss)[-_LOSSES:]
     pasts = history.groups + tuple(GroupPast() for _ in range(len(reading.groups) - len(history.groups)))
     stages = _advance_stages(history.stages, reading) if reading.stages else history.stages
     best, best_age, age = history.best, history.best_age, history.age + 1
@@ -245,7 +283,8 @@ def advance(history: History, reading: Reading) -> History:
         best, best_age = now, age
     groups = tuple([_advance_group(p, g) for p, g in zip(pasts, reading.groups, strict=False)])
     return History(  # written out: dataclasses.replace takes several times as long, and this is done at every step
-        start=_begun(history, reading.loss),
+        floor=history.floor,
+        start=_begun(history, loss),
         losses=losses,
         best=best,
         best_age=best_age,
