@@ -37,7 +37,8 @@ def worth_a_try(control: Control, finding: Finding, refuge: Refuge) -> bool:
 
 def slowed_by(finding: Finding, history: History, groups: tuple[GroupControl, ...]) -> Slowed:
     """What to remember of a run that is slowed down on this step; ``groups`` as they are held before."""
-    return Slowed(finding=finding, until=finding.step + _TRY_STEPS, loss=history.shown(history.median(_TRIAL_LOSSES)), groups=groups)
+    loss = history.shown(history.median(_TRIAL_LOSSES))
+    return Slowed(finding=finding, until=finding.step + _TRY_STEPS, loss=loss, groups=groups)
 
 
 def tried(control: Control, reading: Reading, history: History) -> tuple[Control, Finding | None]:
@@ -48,7 +49,8 @@ def tried(control: Control, reading: Reading, history: History) -> tuple[Control
     loss = history.median(_TRY_LOSSES)
     if loss < history.over_floor(slowed.loss) * (1 - max(_DOWN, history.doubt(_TRY_LOSSES, _TRIAL_LOSSES))):
         return dataclasses.replace(control, slowed=None), None
-    text = f"{place(reading)}: smaller steps have not brought the loss down, from {number(slowed.loss)} to {number(history.shown(loss))}"
+    now = history.shown(loss)
+    text = f"{place(reading)}: smaller steps have not brought the loss down, from {number(slowed.loss)} to {number(now)}"
     return control, dataclasses.replace(slowed.finding, step=reading.step, message=text)
 
 

@@ -213,10 +213,15 @@ def test_no_generator_is_touched_and_no_gradient_asked_for() -> None:
     assert w.grad is None
 
 
+def init_eye(*shape: int) -> Tensor:
+    return init.eye_(torch.empty(*shape))
+
+
 def weight(said: Provenance, entries: int) -> nn.Parameter:
     """A weight of about so many entries of which that is said."""
     columns = entries // 32
-    w = {RANDOM: randn(32, columns), TRAINED: spiked(3.0, rows=32, columns=columns), UNKNOWN: init.eye_(torch.empty(32, columns))}[said]
+    of = {RANDOM: randn, TRAINED: lambda *shape: spiked(3.0, rows=shape[0], columns=shape[1]), UNKNOWN: init_eye}
+    w = of[said](32, columns)
     assert of_weight(w) is said
     return nn.Parameter(w)
 
@@ -243,7 +248,7 @@ def test_groups(weights: list[tuple[Provenance, int]], said: Provenance) -> None
 
 @pytest.mark.parametrize("said", [RANDOM, TRAINED])
 def test_weights_that_begin_as_a_constant_say_nothing_of_the_others(said: Provenance) -> None:
-    """The output vectors of word2vec, the second matrix of LoRA, the last layer of a residual branch; and they may be the largest."""
+    """The output vectors of word2vec, the second matrix of LoRA, the last layer of a residual branch; the largest, maybe."""
     constants = [nn.Parameter(torch.full((64, 512), value)) for value in (0.0, 0.0, 0.0, 0.0, 1.0)]
     assert of_group([*constants, weight(said, 4096)]) is said
     assert of_group(constants) is UNKNOWN
