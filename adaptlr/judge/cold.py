@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
+from typing import NamedTuple
 
 from adaptlr.judge.history import History
 from adaptlr.judge.pace import LATE, Moving, moves, short_way, slack, way_at_end, well_on
@@ -117,28 +118,47 @@ def too_cold(history: History, reading: Reading, limits: Thresholds) -> Finding 
     if not moving or min(p.age for _, p in moving) < limits.cold_steps // 2:
         return None
     helped = any(g.scale != 1.0 for g, _ in moving)
-    searching = helped or well_on(history, reading.step)
+    search = _search(history, reading, limits, helped=helped)
     if (way := short_way(history, reading, limits)) is not None:
         return _will_not_get_far(reading, moving, way)
     if history.median(5) < (limits.found_frac if helped else limits.learned_frac) * history.start_level:
         return None
     total = history.outlook.total_steps
     annealed = any(g.lr < 0.5 * p.peak_lr for g, p in moving) or (total is not None and reading.step >= LATE * total)
-    return None if annealed else _too_straight(history, reading, moving, limits, helped=helped, searching=searching)
+    return None if annealed else _too_straight(history, reading, moving, limits, search)
 
 
-def _too_straight(
-    history: History, reading: Reading, moving: Moving, limits: Thresholds, *, helped: bool, searching: bool
-) -> Finding | None:
+class _Search(NamedTuple):
+    """What a straight line is taken to be where a learning rate that suits is looked for, though steps are not that small."""
+
+    helped: bool  # the learning rate is ours
+    least: float  # path over vouched distance that is straight in any case
+    walk: float  # and that over the root of the steps
+    falling: float  # share of the loss of some steps ago below which it falls
+
+
+def _search(history: History, reading: Reading, limits: Thresholds, *, helped: bool) -> _Search | None:
+    """The earlier in a run, the straighter has the line to be, and the less may the loss fall; None: it is too early."""
+    if helped:
+        return _Search(helped, limits.cold_walk, limits.search_walk, limits.falling_frac)
+    if well_on(history, reading.step, limits.late_frac):
+        return _Search(helped, limits.cold_walk, limits.late_walk, limits.falling_frac)
+    if well_on(history, reading.step, limits.soon_frac):
+        return _Search(helped, 0.0, limits.soon_walk, limits.hardly_frac)
+    return None
+
+
+def _too_straight(history: History, reading: Reading, moving: Moving, limits: Thresholds, search: _Search | None) -> Finding | None:
     """The whole net, or groups of which the learning rate is ours, walk in a straight line, while the loss does not fall."""
-    still, bar = _pace_of(moving), _bar(history, limits, searching=searching)
+    still, bar = _pace_of(moving), _bar(history, limits, search)
+    helped = search is not None and search.helped
     if helped and still < bar and slack(history, reading, limits):
         return _below_the_pace(reading, moving, still)
-    if searching and history.falling(limits.search_steps, limits.falling_frac):
+    if search is not None and history.falling(limits.search_steps, search.falling):
         return None
-    if _walks(moving, bar, limits, helped=helped, searching=searching):
+    if _walks(moving, bar, limits, search):
         return _straight_on(reading, moving, helped=helped)
-    ours = [(g, p) for g, p in moving if g.scale != 1.0 and _walks([(g, p)], bar, limits, helped=True, searching=True)]
+    ours = [(g, p) for g, p in moving if g.scale != 1.0 and _walks([(g, p)], bar, limits, search)]
     return _straight_on(reading, ours, helped=True) if ours else None
 
 
@@ -146,12 +166,12 @@ def _pace_of(moving: Moving) -> float:
     return max(statistics.median(p.ratios) if p.ratios else 0.0 for _, p in moving)
 
 
-def _walks(moving: Moving, bar: float, limits: Thresholds, *, helped: bool, searching: bool) -> bool:
+def _walks(moving: Moving, bar: float, limits: Thresholds, search: _Search | None) -> bool:
     """These groups walk in a straight line, in steps that are small."""
     still = _pace_of(moving)
     if not still < bar:
         return False
-    return still < limits.frozen_ratio or _straight(moving, still, limits, helped=helped, searching=searching)
+    return still < limits.frozen_ratio or _straight(moving, still, limits, search)
 
 
 def _straight_on(reading: Reading, moving: Moving, *, helped: bool) -> Finding:
@@ -195,15 +215,15 @@ def _cold(reading: Reading, moving: Moving, text: str, **evidence: float) -> Fin
     )
 
 
-def _bar(history: History, limits: Thresholds, *, searching: bool) -> float:
+def _bar(history: History, limits: Thresholds, search: _Search | None) -> float:
     """The update ratio below which a net may be called cold."""
-    if searching:
+    if search is not None:
         return limits.search_ratio
     unchanged = history.median(5) >= limits.unchanged_frac * history.start_level
     return limits.slow_ratio if unchanged else limits.cold_ratio
 
 
-def _straight(moving: Moving, still: float, limits: Thresholds, *, helped: bool, searching: bool) -> bool:
+def _straight(moving: Moving, still: float, limits: Thresholds, search: _Search | None) -> bool:
     """The net has walked in a straight line for long enough to tell, and not on a schedule that rises.
 
     The smaller the steps, the less straight the walk need look: noise bends it, and a healthy net's steps are not small. So it is
@@ -211,11 +231,13 @@ def _straight(moving: Moving, still: float, limits: Thresholds, *, helped: bool,
     """
     walks = [p.walk for _, p in moving if p.walk is not None]
     age = min(p.age for _, p in moving)
+    helped = search is not None and search.helped
     if any(p.rising for _, p in moving) or not walks or age < (limits.search_steps if helped else limits.cold_steps):
         return False
-    straight = limits.cold_walk * min(3.0, max(1.0, math.sqrt(limits.cold_ratio / still)))
-    if searching:
-        straight = max(straight, (limits.search_walk if helped else limits.late_walk) * math.sqrt(age))
+    least = limits.cold_walk if search is None else search.least
+    straight = least * min(3.0, max(1.0, math.sqrt(limits.cold_ratio / still)))
+    if search is not None:
+        straight = max(straight, search.walk * math.sqrt(age))
     return max(walks) <= straight
 
 

@@ -62,10 +62,10 @@ def _of_unknown_length(history: History, moving: Moving, way: float, step: int, 
     return way < 0.5 * limits.short_way * math.sqrt(2 * (step + 1))
 
 
-def well_on(history: History, step: int) -> bool:
-    """A third of the run is over, as far as its length is known, and it is not too late to learn."""
+def well_on(history: History, step: int, frac: float) -> bool:
+    """So large a share of the run is over, as far as its length is known, and it is not too late to learn."""
     total = history.outlook.total_steps
-    return total is not None and total >= _BRIEF and total / 3 <= step < LATE * total
+    return total is not None and total >= _BRIEF and frac * total <= step < LATE * total
 
 
 def slack(history: History, reading: Reading, limits: Thresholds) -> bool:

@@ -55,10 +55,13 @@ class Thresholds:
     cold_ratio: float = 6e-4  # update ratio at and above which no group is called cold, (0, 1): healthy plateaus stay above
     slow_ratio: float = 1e-3  # likewise where the loss is as good as unchanged, (0, 1): slow starts at 1.3e-3 came to life
     unchanged_frac: float = 0.95  # of the loss at the start: what "as good as unchanged" is, (0, 1]
-    search_ratio: float = (
-        0.03  # likewise where a third of the run is over, or the learning rate is no longer the user's own, (0, 1)
-    )
-    late_walk: float = 1.5  # path over vouched distance, over the root of the steps, of a straight line in that third, (0, 100]
+    search_ratio: float = 0.03  # likewise once so much of the run is over, or the learning rate is no longer the user's own, (0, 1)
+    late_frac: float = 1 / 3  # share of the run, (0, 1), from which on
+    late_walk: float = 1.5  # path over vouched distance, over the root of the steps, is that of a straight line, (0, 100]
+    soon_frac: float = 0.2  # and share from which on
+    soon_walk: float = 0.7  # that is straight enough,
+    hardly_frac: float = 0.9  # if the loss is not below so much of that of as many steps ago as below, (0, 1]: 13 recorded runs
+    # that were too cold, and none that trained well
     search_walk: float = 6.0  # and where the learning rate is ours: nets that trained well are above it after 24 steps, (0, 100]
     search_steps: int = 16  # steps of evidence there, [8, 10000]
     falling_frac: float = 0.8  # and the share of the loss of as many steps ago below which it is falling: no search then, (0, 1]
@@ -123,7 +126,11 @@ class Thresholds:
             "found_frac": (0, 1),
             "cold_steps": (7, 10_000),
             "short_way": (0, 1),
+            "late_frac": (0, 0.99),
             "late_walk": (0, 100),
+            "soon_frac": (0, 0.99),
+            "soon_walk": (0, 100),
+            "hardly_frac": (0, 1),
             "search_walk": (0, 100),
             "unlearned_frac": (0, 1),
             "slack_frac": (0, 1),

@@ -53,8 +53,12 @@ def found(
         pytest.param({"ratio": 2e-4}, 7, id="a-seventh-of-the-way"),
         pytest.param({"ratio": 1e-3}, 15, id="four-fifths-of-the-way"),
         pytest.param({"ratio": 2e-3}, None, id="a-good-way"),
-        pytest.param({"ratio": 3e-3, "walk": 3.0}, 54, id="straight-on-after-a-third"),
-        pytest.param({"ratio": 2e-2, "walk": 3.0}, 54, id="straight-on-in-large-steps"),
+        pytest.param({"ratio": 3e-3, "walk": 3.0}, 32, id="very-straight-on-after-a-fifth"),
+        pytest.param(
+            {"ratio": 3e-3, "walk": 3.0, "losses": [2.3 * 0.993**i for i in range(160)]}, 54, id="very-straight-on-falling-a-little"
+        ),
+        pytest.param({"ratio": 3e-3, "walk": 6.0}, 54, id="straight-on-after-a-third"),
+        pytest.param({"ratio": 2e-2, "walk": 6.0}, 54, id="straight-on-in-large-steps"),
         pytest.param({"ratio": 4e-2, "walk": 3.0}, None, id="straight-on-in-steps-as-large-as-can-be"),
         pytest.param({"ratio": 3e-3, "walk": 13.0}, 75, id="less-straight-on"),
         pytest.param({"ratio": 3e-3, "walk": 16.0}, None, id="bent"),
