@@ -77,6 +77,11 @@ class Thresholds:
     shaken_frac: float = 0.85  # its loss is below so much of that at the start, (0, 1]
     replaced_frac: float = 0.7  # distance from the start over the weights' size, (0, 1.4]: they are others, if it is reached within
     replaced_steps: int = 24  # so many steps or twice as many, [8, 1000], and then a net should have learned something too
+    moved_frac: float = 0.5  # distance from the start over the weights' size, (0, 1.4], of a net that large updates moved away,
+    stuck_steps: int = 24  # that has seen no lower loss for so many steps, [1, 1e9],
+    stuck_share: float = 0.1  # and for such a share of the run, (0, 1],
+    stuck_unknown: int = 60  # or for so many steps and half the run so far, if its length is unknown, [1, 1e9],
+    stuck_best: float = 0.45  # and whose lowest loss is above so much of that at the start, (0, 1]
     frozen_ratio: float = 1e-5  # update ratio at which even a warm-up of x25 would leave a net standing still, (0, 1)
     decay_share: float = 0.8  # share of the travel that weight decay alone explains, (0, 1]
     decay_per_step: float = (
@@ -139,6 +144,11 @@ class Thresholds:
             "shaken_frac": (0, 1),
             "replaced_frac": (0, 1.4),
             "replaced_steps": (7, 1000),
+            "moved_frac": (0, 1.4),
+            "stuck_steps": (0, 10**9),
+            "stuck_share": (0, 1),
+            "stuck_best": (0, 1),
+            "stuck_unknown": (0, 10**9),
             "frozen_ratio": (0, 1),
             "decay_share": (0, 1),
             "decay_per_step": (0, 1),

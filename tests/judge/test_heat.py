@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from adaptlr.judge.detect import observe
+from adaptlr.judge.history import History
+from adaptlr.judge.outlook import Outlook
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.records import Kind
 from tests.judge.runs import group, kinds, play, reading, simple, stage
@@ -290,6 +292,39 @@ class TestThrown:
         ]
         found = [(f.step, f.kind) for fs in play(readings)[1] for f in fs]
         assert found[:1] == ([(step, Kind.TOO_HOT)] if step else [])
+
+
+class TestStuck:
+    """Weights that large first steps replaced, smaller steps since, and a loss that has been no lower for a tenth of the run."""
+
+    @pytest.mark.parametrize(
+        ("run", "step"),
+        [
+            pytest.param({}, 46, id="stuck"),
+            pytest.param({"total": 200}, 30, id="a-shorter-run"),
+            pytest.param({"total": None}, 66, id="of-unknown-length"),
+            pytest.param({"first": 0.09}, None, id="no-large-step"),
+            pytest.param({"travel": 0.45}, None, id="has-not-gone-far"),
+            pytest.param({"lowest": 0.8}, None, id="learned-much"),
+            pytest.param({"per_step": 0.997}, None, id="the-loss-falls"),
+        ],
+    )
+    def test_table(self, run: dict[str, Any], step: int | None) -> None:
+        how: dict[str, Any] = {"total": 400, "first": 0.12, "travel": 0.6, "lowest": 1.8, "per_step": 1.0, **run}
+        losses = [2.3] * 5 + [how["lowest"]] * 8 + [1.05 * how["lowest"] * how["per_step"] ** i for i in range(200)]
+        history, found = History(outlook=Outlook(total_steps=how["total"])), []
+        for i, loss in enumerate(losses):
+            g = dataclasses.replace(group(ratio=how["first"] if i == 3 else 0.005, rho=100.0), travel=how["travel"])
+            history, findings = observe(history, reading(i, loss, g), LIMITS)
+            found += [(f.step, f.kind) for f in findings]
+        assert found[:1] == ([(step, Kind.TOO_HOT)] if step else [])
+
+    def test_not_in_the_second_half_of_a_run(self) -> None:
+        history = History(outlook=Outlook(total_steps=120))
+        for i in range(120):
+            g = dataclasses.replace(group(ratio=0.12 if i == 40 else 0.005, rho=100.0), travel=0.6)
+            history, findings = observe(history, reading(i, 2.3 - 0.01 * min(i, 40), g), LIMITS)
+            assert not findings
 
 
 def noisy(losses: list[float], noise: float) -> list[float]:

@@ -78,6 +78,14 @@ class TestRollBack:
         assert decision is not None
         assert decision.restored_step == 0
 
+    def test_weights_that_are_stuck_are_those_of_all_snapshots_since_the_start(self) -> None:
+        """Though something was learned before, and though it is late."""
+        stuck = finding(Kind.TOO_HOT, 0, step=100, update_ratio=0.2, loss=1.2, stalled=40.0, stuck=40.0)
+        history = History(start=(2.3,) * 5, best=1.1, best_age=60, age=100, outlook=Outlook(total_steps=220))
+        _, decision = decide(Settings(), Control(groups=(ONE,)), (stuck,), reading(100, 1.2), history, (START, LATER))
+        assert decision is not None
+        assert decision.restored_step == 0
+
     def test_late_in_a_run_of_known_length_no_more_is_given_up_than_must_be(self) -> None:
         """Even what broke slowly, or again: from the start there would be too few steps left."""
         before = Control(groups=(ONE,), rollbacks=1, acted=True)
