@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from contextlib import ExitStack
 from typing import ClassVar
 from unittest.mock import patch
@@ -11,6 +12,8 @@ from adaptlr.act.snapshot import Ring
 from adaptlr.judge import cold, control, doubt, heat, policy
 from adaptlr.judge.control import Settings
 from adaptlr.judge.history import History
+from adaptlr.judge.thresholds import Thresholds
+from adaptlr.records import Reading
 from experiments.gauntlet.job import Job
 from experiments.gauntlet.methods.adapt import AdaptLR
 
@@ -55,6 +58,13 @@ def _no_acquittal(_: object, held: control.Control, *__: object) -> tuple[contro
     return held, None
 
 
+_search = cold._search
+
+
+def _not_soon(history: History, reading: Reading, limits: Thresholds, *, helped: bool) -> object:
+    return _search(history, reading, dataclasses.replace(limits, soon_frac=0.99), helped=helped)
+
+
 def _only_the_first(ring: Ring, _: int) -> bool:
     return not len(ring)
 
@@ -66,6 +76,7 @@ _OFF: dict[str, tuple[tuple[object, str, object], ...]] = {
     "too-cold": ((cold, "too_cold", _never),),
     "way": ((cold, "short_way", _never),),
     "walk": ((cold, "_walks", _never),),
+    "soon": ((cold, "_search", _not_soon),),
     "slack": ((cold, "slack", _never),),
     "blame": ((heat, "_to_blame", _all_of_them),),
     "loosened": ((policy, "loosened", _as_set), (control, "loosened", _as_set)),
