@@ -364,10 +364,7 @@ class Controller:
             for finding in new:
                 self._say(finding)
             return
-        suspicion = self._control.suspicion
-        self._control, decision = acquit(self.thresholds, self._control, reading, self._history)
-        if decision is not None and suspicion is not None and suspicion.bounce is not None:
-            self._history = self._history.used_to(suspicion.bounce)
+        self._control, self._history, decision = acquit(self.thresholds, self._control, reading, self._history)
         self._control, stands = tried(self._control, reading, self._history)
         findings = (*findings, stands) if stands else findings
         if decision is None:

@@ -46,12 +46,16 @@ def tried(control: Control, reading: Reading, history: History) -> tuple[Control
     slowed = control.slowed
     if slowed is None or reading.step < slowed.until:
         return control, None
-    loss = history.median(_TRY_LOSSES)
-    if loss < history.over_floor(slowed.loss) * (1 - max(_DOWN, history.doubt(_TRY_LOSSES, _TRIAL_LOSSES))):
+    if _came_down(slowed, history):
         return dataclasses.replace(control, slowed=None), None
-    now = history.shown(loss)
+    now = history.shown(history.median(_TRY_LOSSES))
     text = f"{place(reading)}: smaller steps have not brought the loss down, from {number(slowed.loss)} to {number(now)}"
     return control, dataclasses.replace(slowed.finding, step=reading.step, message=text)
+
+
+def _came_down(slowed: Slowed, history: History) -> bool:
+    least = 1 - max(_DOWN, history.doubt(_TRY_LOSSES, _TRIAL_LOSSES))
+    return history.median(_TRY_LOSSES) < history.over_floor(slowed.loss) * least
 
 
 def suspicion_of(
@@ -77,35 +81,58 @@ def suspicion_of(
     return Suspicion(level=refuge.level, loss=history.shown(broken), groups=control.groups)
 
 
-def acquit(limits: Thresholds, control: Control, reading: Reading, history: History) -> tuple[Control, Decision | None]:
-    """If what a rollback was for is as bad on healthy weights or in small steps, learning rates are as they were before it.
+def acquit(limits: Thresholds, control: Control, reading: Reading, history: History) -> tuple[Control, History, Decision | None]:
+    """If what a rollback or a slow-down was for is as bad on healthy weights or in small steps, learning rates are as they were.
 
     A loss as high on the weights that were put back means that the data has changed; one that bounces as much in small steps, that
     batches differ; one that small steps have not brought lower in as many steps, that it falls as slowly as that by itself. Asked
-    with every reading, and found so once a run at most.
+    with every reading, and found so once a run at most. A bounce that was no fault is remembered as that of the batches.
     """
+    if control.slowed is not None:
+        return _acquit_slowed(limits, control, control.slowed, reading, history)
     suspicion = control.suspicion
     if suspicion is None:
-        return control, None
+        return control, history, None
     settled, reason = _refuted(limits, suspicion, history)
     if not settled:
-        return control, None
-    done = dataclasses.replace(control, suspicion=None)
+        return control, history, None
     if reason is None:
-        return done, None
+        return dataclasses.replace(control, suspicion=None), history, None
+    rollbacks = control.rollbacks - 1  # that one does not make the next cut deeper
+    cleared = dataclasses.replace(control, rollbacks=rollbacks)
+    return _as_they_were(cleared, suspicion.groups, reading, history, reason, suspicion.bounce)
+
+
+def _acquit_slowed(
+    limits: Thresholds, control: Control, slowed: Slowed, reading: Reading, history: History
+) -> tuple[Control, History, Decision | None]:
+    """Where it is, and nothing is lost by it: if its loss bounces as much as before."""
+    bounce = slowed.finding.evidence.get("bounce")
+    if bounce is None or control.acquitted or reading.step < slowed.until or _came_down(slowed, history):
+        return control, history, None
+    reason = _as_noisy(limits, bounce, history)
+    if reason is None:
+        return control, history, None
+    return _as_they_were(control, slowed.groups, reading, history, reason, bounce)
+
+
+def _as_they_were(
+    control: Control, were: tuple[GroupControl, ...], reading: Reading, history: History, reason: str, bounce: float | None
+) -> tuple[Control, History, Decision]:
+    """Learning rates are held as before again."""
     groups = tuple(
         dataclasses.replace(now, scale=was.scale, ceiling=was.ceiling, max_lr=was.max_lr, broke_lr=was.broke_lr, warmup=1.0)
-        for now, was in zip(done.groups, suspicion.groups, strict=True)
+        for now, was in zip(control.groups, were, strict=True)
     )
-    rollbacks = control.rollbacks - 1  # that one does not make the next cut deeper
-    new = dataclasses.replace(done, groups=groups, acquitted=True, raised=None, rollbacks=rollbacks)
-    return new, Decision(
+    new = dataclasses.replace(control, groups=groups, acquitted=True, suspicion=None, slowed=None, raised=None)
+    decision = Decision(
         step=reading.step,
         action=Action.RESCALE,
         scales_before=control.scales,
         scales_after=new.scales,
         message=f"{place(reading)}: {reason}, and no learning rate is to blame; learning rates are as they were",
     )
+    return new, history if bounce is None else history.used_to(bounce), decision
 
 
 def _refuted(limits: Thresholds, suspicion: Suspicion, history: History) -> tuple[bool, str | None]:

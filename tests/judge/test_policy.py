@@ -190,7 +190,7 @@ class TestAcquit:
         history, said = History(start=(2.3,) * 5), []
         for i, loss in enumerate(losses):
             history = dataclasses.replace(history, losses=(*history.losses, loss), age=i + 1)
-            control, decision = acquit(Thresholds(), control, reading(121 + i, loss), history)
+            control, history, decision = acquit(Thresholds(), control, reading(121 + i, loss), history)
             said += [decision.message] if decision else []
         return control, said
 
@@ -223,7 +223,7 @@ class TestAcquit:
         for i, loss in enumerate(losses):
             now = reading(i, loss, group(ratio=0.003))
             history = advance(history, now)
-            control, decision = acquit(Thresholds(), control, now, history)
+            control, history, decision = acquit(Thresholds(), control, now, history)
             said += [(i + 1, decision.message)] if decision else []
         return control, said
 
@@ -382,6 +382,24 @@ class TestSlowDown:
         assert after.suspicion is not None
         assert after.suspicion.groups == (self.WAS,)
         assert after.slowed is None
+
+    @pytest.mark.parametrize(("calmly", "acquitted"), [(0.2, True), (0.05, False)])
+    def test_if_the_loss_bounces_as_much_in_small_steps_nothing_is_lost(self, calmly: float, acquitted: bool) -> None:
+        """The run goes on where it is, at the learning rates it had."""
+        stood = dataclasses.replace(self.STOOD, evidence={"stalled": 16.0, "bounce": 0.2})
+        before, _ = self.decided(stood)
+        assert before.slowed is not None
+        control, history = before, self.PAST.rescaled((0,))
+        for step in range(41, 53):
+            assert control == before
+            now = reading(step, 2.0 * (1 + calmly * (-1) ** step), group(lr=0.1, scale=0.2, ratio=0.01))
+            history = advance(history, now)
+            control, history, decision = acquit(Thresholds(), control, now, history)
+            assert (decision is not None) is (acquitted and step == 52)
+        assert (control.acquitted, control.scales == (1.0,), control.slowed is None) == (acquitted,) * 3
+        assert (history.most_noise >= 0.2) is acquitted
+        if not acquitted:
+            assert tried(control, reading(52, 2.0), history)[1] is not None, "so that it is rolled back"
 
     def test_meanwhile_only_what_cannot_wait_is_heard(self) -> None:
         held = self.slowed()

@@ -54,8 +54,8 @@ def _untouched(_: Settings, groups: tuple[control.GroupControl, ...], *__: objec
     return groups
 
 
-def _no_acquittal(_: object, held: control.Control, *__: object) -> tuple[control.Control, None]:
-    return held, None
+def _no_acquittal(_: object, held: control.Control, __: object, past: History) -> tuple[control.Control, History, None]:
+    return held, past, None
 
 
 _search = cold._search
