@@ -118,7 +118,7 @@ def too_cold(history: History, reading: Reading, limits: Thresholds) -> Finding 
     if not moving or min(p.age for _, p in moving) < limits.cold_steps // 2:
         return None
     helped = any(g.scale != 1.0 for g, _ in moving)
-    search = _search(history, reading, limits, helped=helped)
+    search = _search(history, reading, moving, limits, helped=helped)
     if (way := short_way(history, reading, limits)) is not None:
         return _will_not_get_far(reading, moving, way)
     if history.median(5) < (limits.found_frac if helped else limits.learned_frac) * history.start_level:
@@ -137,13 +137,13 @@ class _Search(NamedTuple):
     falling: float  # share of the loss of some steps ago below which it falls
 
 
-def _search(history: History, reading: Reading, limits: Thresholds, *, helped: bool) -> _Search | None:
-    """The earlier in a run, the straighter has the line to be, and the less may the loss fall; None: it is too early."""
+def _search(history: History, reading: Reading, moving: Moving, limits: Thresholds, *, helped: bool) -> _Search | None:
+    """The earlier in a run, the straighter has the line to be, and the less may the loss fall; None: steps have to be small."""
     if helped:
         return _Search(helped, limits.cold_walk, limits.search_walk, limits.falling_frac)
     if well_on(history, reading.step, limits.late_frac):
         return _Search(helped, limits.cold_walk, limits.late_walk, limits.falling_frac)
-    if well_on(history, reading.step, limits.soon_frac):
+    if well_on(history, reading.step, limits.soon_frac) and _pace_of(moving) >= _bar(history, limits, None):
         return _Search(helped, 0.0, limits.soon_walk, limits.hardly_frac)
     return None
 

@@ -90,6 +90,11 @@ def test_a_warm_up_is_judged_by_where_it_goes() -> None:
     assert found(ratio=1e-3, lrs=rising, outlook=Outlook(total_steps=160)) == 60, "without knowing the peak, when it is there"
 
 
+def test_where_steps_are_small_a_fifth_of_the_run_makes_no_line_less_straight() -> None:
+    rising = [1e-3 * (i + 1) / 40 for i in range(40)] + [1e-3] * 120
+    assert found(ratio=4e-4, walk=8.0, lrs=rising, provenance=Provenance.UNKNOWN) == 40
+
+
 def test_an_annealed_tail_is_not_cold() -> None:
     falling = [1e-3 * (1 - i / 160) for i in range(160)]
     assert found(ratio=3e-3, lrs=falling) is None

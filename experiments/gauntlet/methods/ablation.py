@@ -61,8 +61,8 @@ def _no_acquittal(_: object, held: control.Control, __: object, past: History) -
 _search = cold._search
 
 
-def _not_soon(history: History, reading: Reading, limits: Thresholds, *, helped: bool) -> object:
-    return _search(history, reading, dataclasses.replace(limits, soon_frac=0.99), helped=helped)
+def _not_soon(history: History, reading: Reading, moving: object, limits: Thresholds, *, helped: bool) -> object:
+    return _search(history, reading, moving, dataclasses.replace(limits, soon_frac=0.99), helped=helped)  # type: ignore[arg-type]
 
 
 def _only_the_first(ring: Ring, _: int) -> bool:
