@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 
+_BELOW = 1e-3  # of the size of the loss at the start: what is less below zero than that is a zero, rounded
 _ROOM = 0.75  # of the fall so far: at the floor's distance a run has come down to 0.43 of its start, whatever it has yet to go
 
 
 def floor_under(floor: float, *, start: float, best: float, loss: float) -> float:
-    """The floor for a run with one more ``loss``. It is 0 until a loss is at or below zero, and then never rises.
+    """The floor for a run with one more ``loss``. It is 0 until a loss is well below zero, and then never rises.
 
     Args:
         floor: as it was.
@@ -26,8 +27,8 @@ def floor_under(floor: float, *, start: float, best: float, loss: float) -> floa
     >>> floor_under(0.0, start=1.0, best=0.1, loss=-1.0)
     -2.5
     """
-    if not math.isfinite(loss) or (floor == 0.0 and loss > 0):
+    if not math.isfinite(loss) or (floor == 0.0 and loss >= -_BELOW * abs(start)):
         return floor
     lowest = min(start, best, loss)
     room = max(_ROOM * (start - lowest), min(abs(start), abs(lowest)))
-    return min(floor, lowest - (room or 1.0))
+    return min(floor, lowest - room)

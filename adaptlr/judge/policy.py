@@ -185,7 +185,7 @@ def _refuge(
     ruined_by_data: bool,
 ) -> Refuge:
     """Where to go back to: a healthy snapshot, as long as the damage cannot be in it already; otherwise the run's start."""
-    if "stuck" in finding.evidence:  # in weights that all snapshots since have
+    if "stuck" in finding.evidence and control.raised is None:  # in weights that all snapshots since have
         return refuges[0]
     certified = [r for r in refuges if r.certified]
     total = history.outlook.total_steps

@@ -31,7 +31,9 @@ SIMILARITY = [-0.05 - 0.85 * (1 - 0.9**i) for i in range(40)]  # -0.05 to -0.89,
         pytest.param(0.0, -0.05, math.inf, -0.05, -0.1, id="begins-below-by-its-own-size"),
         pytest.param(-0.1, -0.05, -0.05, 0.4, -0.1, id="never-rises"),
         pytest.param(-0.1, -0.05, -0.85, -0.8, -1.45, id="as-far-below-as-it-fell-roughly"),
-        pytest.param(0.0, 0.0, math.inf, 0.0, -1.0, id="nothing-to-go-by"),
+        pytest.param(0.0, 0.0, math.inf, 0.0, 0.0, id="nothing-to-go-by"),
+        pytest.param(0.0, 0.7, 1e-6, 0.0, 0.0, id="nothing-left-to-learn"),
+        pytest.param(0.0, 0.7, 1e-6, -1e-7, 0.0, id="the-same-rounded"),
     ],
 )
 def test_floor(floor: float, start: float, best: float, loss: float, expected: float) -> None:
@@ -59,6 +61,15 @@ def test_the_user_is_shown_the_losses_that_there_were(seed: int) -> None:
 
 def test_losses_above_zero_are_as_they_are() -> None:
     history, _ = play(simple([2.3 * 0.9**i for i in range(60)]))
+    assert history.floor == 0.0
+
+
+def test_a_loss_of_nothing_at_all_is_no_collapse() -> None:
+    """A net without an error left: its cross entropy is 0 in single precision, and no gradient arrives."""
+    losses = [max(0.0, 1.0 - 0.05 * i) for i in range(60)]
+    readings = [reading(i, x, group(ratio=0.01, grad=x + 1e-9)) for i, x in enumerate(losses)]
+    history, found = play(readings)
+    assert not any(found)
     assert history.floor == 0.0
 
 

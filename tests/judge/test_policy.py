@@ -85,6 +85,11 @@ class TestRollBack:
         _, decision = decide(Settings(), Control(groups=(ONE,)), (stuck,), reading(100, 1.2), history, (START, LATER))
         assert decision is not None
         assert decision.restored_step == 0
+        raised = Control(groups=(ONE,), raised=Raise(step=70, groups=(ONE,)))
+        early = dataclasses.replace(history, best=1.5, outlook=Outlook(total_steps=400))
+        _, decision = decide(Settings(), raised, (stuck,), reading(100, 1.2), early, (START, LATER))
+        assert decision is not None
+        assert decision.restored_step == 64, "to before the raise that did it"
 
     def test_late_in_a_run_of_known_length_no_more_is_given_up_than_must_be(self) -> None:
         """Even what broke slowly, or again: from the start there would be too few steps left."""
