@@ -217,6 +217,8 @@ class History:
 
     def with_room_for(self, loss: float) -> History:
         """All losses measured from a floor that is below this one too."""
+        if not self.floor and not loss < 0:  # as in nearly every run, at every step
+            return self
         start = self.shown(self.start_level) if self.start else loss
         floor = floor_under(self.floor, start=start, best=self.shown(self.best), loss=loss)
         by = self.floor - floor
