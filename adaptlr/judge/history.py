@@ -295,10 +295,17 @@ def advance(history: History, reading: Reading) -> History:
         stages=stages,
         outlook=history.outlook,
         norm_var=reading.norm_var,
-        norm_spike=reading.norm_var / history.norm_var if reading.norm_var is not None and history.norm_var else 0.0,
+        norm_spike=_growth(history.norm_var, reading.norm_var),
         calm=_calmest(history.calm, losses, groups),
         rough=_roughest(history.rough, losses, groups, age),
     )
+
+
+def _growth(before: float | None, now: float | None) -> float:
+    """Of a running variance in one step; 0 where there is nothing to compare. From finite to not finite is without bounds."""
+    if before is None or now is None or not 0 < before < math.inf:
+        return 0.0
+    return now / before if math.isfinite(now) else math.inf
 
 
 def _begun(history: History, loss: float) -> tuple[float, ...]:

@@ -11,8 +11,14 @@ from torch import Tensor, nn
 
 
 def first_norm(model: nn.Module) -> nn.Module | None:
-    """The first module that keeps a running variance, in the order of definition."""
-    return next((m for m in model.modules() if isinstance(getattr(m, "running_var", None), Tensor)), None)
+    """The first module that keeps a running variance, in the order of definition. One of no features, as fastai puts before tables
+    without numbers, remembers nothing."""
+    return next((m for m in model.modules() if _keeps(m)), None)
+
+
+def _keeps(module: nn.Module) -> bool:
+    kept = getattr(module, "running_var", None)
+    return isinstance(kept, Tensor) and kept.numel() > 0
 
 
 def running_variance(norm: nn.Module | None) -> Tensor | None:

@@ -143,7 +143,7 @@ class TestBadBatch:
         ]
         return [step for step, names in kinds(play(readings)[1]).items() if str(Kind.BAD_BATCH) in names]
 
-    @pytest.mark.parametrize("spike", [{"grad": 1e3}, {"var": 1e3}])
+    @pytest.mark.parametrize("spike", [{"grad": 1e3}, {"var": 1e3}, {"var": math.inf}, {"var": math.nan}])
     def test_found_on_its_step(self, spike: dict[str, Any]) -> None:
         assert self.found(**spike) == [12]
 
@@ -154,6 +154,8 @@ class TestBadBatch:
             pytest.param({"var": 100.0}, id="so-is-that"),
             pytest.param({"grad": 1e3, "at": 5}, id="while-gradients-find-their-scale"),
             pytest.param({"var": 1e3, "at": 5}, id="while-running-variances-do"),
+            pytest.param({"var": math.nan, "at": 0}, id="a-variance-that-never-was-a-number"),
+            pytest.param({"var": math.inf, "at": 5}, id="one-that-is-infinite-for-long"),
             pytest.param({"grad": 1e3, "ratio": 0.3}, id="large-steps-led-up-to-it"),
         ],
     )

@@ -13,6 +13,7 @@ def test_the_first_that_keeps_a_running_variance() -> None:
     model = nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False), nn.LayerNorm(4), nn.Sequential(bn, nn.BatchNorm2d(3)))
     assert first_norm(model) is bn
     assert first_norm(nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))) is None
+    assert first_norm(nn.Sequential(nn.BatchNorm1d(0), bn)) is bn  # its mean would be NaN
 
 
 def test_its_mean_over_channels_of_the_buffer_as_it_is_now() -> None:
