@@ -10,6 +10,7 @@ without stages 1 to 2 kB: 10,000 steps with every tenth sampled make about 20 MB
 from __future__ import annotations
 
 import datetime
+import functools
 import importlib.metadata
 import os
 import warnings
@@ -189,6 +190,7 @@ class Trace:
         return frame(self, what)
 
 
+@functools.cache
 def _own_version() -> str:
     try:
         return importlib.metadata.version("adaptlr")

@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from adaptlr.measure import compiled
 from adaptlr.measure.stages import Stage
-from adaptlr.measure.stats import ActivationSample, count, stage_reading
+from adaptlr.measure.stats import ActivationSample, count_all, stage_reading
 from adaptlr.records import StageReading
 
 _functorch: Any = torch._C._functorch  # type: ignore[attr-defined]  (no stub of torch has it)
@@ -55,7 +55,7 @@ class ActivationProbe:
         sample = ActivationSample(size=sample_size, per_unit=min(32, sample_size), seed=seed)
         self.stages = tuple(stages)
         self.enabled = True
-        self._hist_max = hist_max
+        self._hist_bins, self._hist_max = hist_bins, hist_max
         self._saw_forward = False
         self._tallies = tuple(_Tally(sample, hist_bins, hist_max) for _ in self.stages)
         self._handles: list[RemovableHandle] = []
@@ -84,11 +84,21 @@ class ActivationProbe:
         Rows of other ranks may be added to them. None if nothing was counted.
         """
         self._saw_forward = False
+        self.count_taken()
         rows = [tally.reset() for tally in self._tallies]
         first = next((row for row in rows if row is not None), None)
         if first is None:
             return None
         return torch.stack([torch.zeros_like(first) if r is None else r.to(first.device, first.dtype) for r in rows])
+
+    def count_taken(self) -> None:
+        """Count what the hooks have taken, all at once: between the layers of a net, each would find the caches cold."""
+        taken = [(tally, values) for tally in self._tallies for values in tally.taken]
+        counts = count_all([values for _, values in taken], hist_bins=self._hist_bins, hist_max=self._hist_max)
+        for (tally, _), row in zip(taken, counts, strict=True):
+            tally.merge(row)
+        for tally in self._tallies:
+            tally.taken.clear()
 
     def readings(self, host_counts: Tensor, groups: Sequence[int | None] | None = None) -> tuple[StageReading, ...]:
         """Counts on the host [stages, counters] -> readings of the stages that ran.
@@ -105,16 +115,17 @@ class ActivationProbe:
         )
 
 
+_MOST_TAKEN = 8  # passes of a stage whose samples are kept before they are counted: gradients may be accumulated over many
+
+
 class _Tally:
     """The counts of one stage since the last reset."""
 
     def __init__(self, sample: ActivationSample, hist_bins: int, hist_max: float) -> None:
         self.sample, self.hist_bins, self.hist_max = sample, hist_bins, hist_max
+        self.taken: list[Tensor] = []  # sampled, and not counted yet
         self.counts: Tensor | None = None
         self.in_forward = False  # counted outside of a backward pass
-
-    def add(self, output: Tensor) -> None:
-        self.merge(count(self.sample.take(output), hist_bins=self.hist_bins, hist_max=self.hist_max))
 
     def add_compiled(self, output: Tensor) -> None:
         s = self.sample
@@ -160,12 +171,17 @@ class _Hook:
             output = _plain(_first_floating(output))  # within torch.func.grad and vmap, by the numbers below
             with temporarily_clear_interpreter_stack():
                 if output is not None:
-                    self.tally.add(output)
+                    self._take(output)
             return
         tensor = _first_floating(output)
         if tensor is not None:
             self.tally.in_forward = self.tally.in_forward or not recomputing
-            self.tally.add(tensor)
+            self._take(tensor)
+
+    def _take(self, output: Tensor) -> None:
+        self.tally.taken.append(self.tally.sample.take(output))
+        if len(self.tally.taken) >= _MOST_TAKEN:
+            self.probe.count_taken()
 
     def __reduce__(self) -> tuple[type[_Inert], tuple[()]]:
         return _Inert, ()

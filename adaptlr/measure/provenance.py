@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import random
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,6 +17,7 @@ from scipy.special import ndtr
 from torch import Tensor, nn
 
 from adaptlr.measure import shards
+from adaptlr.measure.picks import scattered
 from adaptlr.records import Provenance
 
 KS_RANDOM = 1.95  # sqrt(n) x KS distance: the 0.1% point of Kolmogorov's law
@@ -92,7 +92,7 @@ def of_weight(weight: Tensor, *, seed: int = 0) -> Provenance:
     """Where one weight tensor (two or more dimensions) came from."""
     if weight.numel() < MIN_WEIGHTS:
         return Provenance.UNKNOWN
-    index = torch.tensor(random.Random(seed).sample(range(weight.numel()), min(weight.numel(), _ENTRIES)), device=weight.device)
+    index = scattered(weight.numel(), min(weight.numel(), _ENTRIES), seed).to(weight.device)
     ks = ks_distance(shards.entries(weight.detach(), index).cpu().numpy())
     edge = _edge_ratio(weight.detach())
     if math.isinf(edge):  # constant, or not finite: no initialiser's draw, and no training's work either

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +19,7 @@ import torch
 from torch import Tensor
 
 from adaptlr.measure.host_counts import Bars, count_on_host
+from adaptlr.measure.picks import mixed
 from adaptlr.records import StageReading
 
 QUIET_OF_RMS = 1e-2  # |a| at or below this share of the RMS is quiet
@@ -92,23 +95,15 @@ def _offsets(
     units = min(channels, max(sample.size // sample.per_unit, 1))
     places = min(total, max(sample.size // units, 1))
     unit = torch.arange(units, device=device)
-    unit_at = unit * channels // units + _mix(sample.seed, 1) % max(channels // units, 1)
+    unit_at = unit * channels // units + mixed(sample.seed, 1) % max(channels // units, 1)
     order = torch.arange(units * places, device=device).view(units, places)
-    at = (_mix(sample.seed, 2) % total + order * _coprime_near_golden(total)) % total
+    at = (mixed(sample.seed, 2) % total + order * _coprime_near_golden(total)) % total
     offset = (unit_at * strides[unit_dim]).view(-1, 1)
     for dim in reversed(range(len(shape))):
         if dim != unit_dim:
             offset = offset + at % shape[dim] * strides[dim]
             at = at // shape[dim]
     return offset.reshape(-1), units
-
-
-def _mix(seed: int, salt: int) -> int:
-    """A well-mixed number from a seed (splitmix64)."""
-    z = (seed + salt * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
-    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
-    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
-    return z ^ (z >> 31)
 
 
 def _coprime_near_golden(n: int) -> int:
@@ -132,12 +127,28 @@ def count(values: Tensor, *, hist_bins: int = 40, hist_max: float = 10.0) -> Ten
     >>> [c[COUNTERS.index(k)].item() for k in ("n", "nonfinite", "sum", "negative", "over_range")]
     [4.0, 1.0, 19.0, 1.0, 1.0]
     """
-    if values.numel() == 0:
-        return torch.zeros(len(COUNTERS) + hist_bins, dtype=_wide(values), device=values.device)
-    values = values.view(1, -1) if values.ndim == 1 else values
-    if values.device.type == "cpu":
-        return torch.from_numpy(count_on_host(values.numpy(), _BARS, hist_bins=hist_bins, hist_max=hist_max))
-    return count_on_device(values, hist_bins=hist_bins, hist_max=hist_max)
+    return count_all([values], hist_bins=hist_bins, hist_max=hist_max)[0]
+
+
+def count_all(samples: Sequence[Tensor], *, hist_bins: int = 40, hist_max: float = 10.0) -> list[Tensor]:
+    """:func:`count` of each. On an accelerator, those of one size are counted together: it is operations that cost there."""
+    out: dict[int, Tensor] = {}
+    together: defaultdict[tuple[torch.device, torch.dtype, int], list[int]] = defaultdict(list)
+    for i, values in enumerate(samples):
+        if values.numel() == 0:
+            out[i] = torch.zeros(len(COUNTERS) + hist_bins, dtype=_wide(values), device=values.device)
+        elif values.device.type == "cpu":
+            out[i] = torch.from_numpy(count_on_host(_by_unit(values).numpy(), _BARS, hist_bins=hist_bins, hist_max=hist_max))
+        else:
+            together[values.device, values.dtype, values.numel()].append(i)
+    for indices in together.values():
+        rows = count_on_device([samples[i] for i in indices], hist_bins=hist_bins, hist_max=hist_max)
+        out.update(zip(indices, rows.unbind(), strict=True))
+    return [out[i] for i in range(len(samples))]
+
+
+def _by_unit(values: Tensor) -> Tensor:
+    return values.view(1, -1) if values.ndim == 1 else values
 
 
 def _wide(values: Tensor) -> torch.dtype:
@@ -145,17 +156,25 @@ def _wide(values: Tensor) -> torch.dtype:
 
 
 @torch.no_grad()
-def count_on_device(values: Tensor, *, hist_bins: int, hist_max: float) -> Tensor:
-    """:func:`count` in plain torch, on any device: what the numbers mean. ``values`` [units, places] are not empty."""
+def count_on_device(samples: Sequence[Tensor], *, hist_bins: int, hist_max: float) -> Tensor:
+    """:func:`count` in plain torch, on any device: what the numbers mean.
+
+    Args:
+        samples: each [units, places], of one size and device, not empty.
+
+    Returns:
+        [samples, counters]
+    """
+    values = torch.stack([v.reshape(-1) for v in samples])
     wide = _wide(values)
     size = values.abs()
     finite = values.isfinite()
     safe = values.where(finite, 0).to(wide)  # a NaN must not poison the sums
     safe_size = safe.abs()
-    sumsq = (safe * safe).sum()
-    n_finite = finite.sum()
+    sumsq = (safe * safe).sum(1)
+    n_finite = finite.sum(1)
     in_range = size <= hist_max
-    quiet = (safe_size <= QUIET_OF_RMS * (sumsq / n_finite.clamp(min=1)).sqrt()) & finite
+    quiet = (safe_size <= QUIET_OF_RMS * (sumsq / n_finite.clamp(min=1)).sqrt().unsqueeze(1)) & finite
     flags = torch.stack(
         [
             ~finite,
@@ -169,14 +188,15 @@ def count_on_device(values: Tensor, *, hist_bins: int, hist_max: float) -> Tenso
             size > hist_max,
         ]
     )
-    nonfinite, *rest = flags.flatten(1).sum(1).to(wide).unbind()
-    dormant, units = _dormant(safe_size)
-    bins = (safe_size * (hist_bins / hist_max)).clamp(max=hist_bins - 1).to(torch.int64).where(in_range, hist_bins).view(-1)
+    nonfinite, *rest = flags.sum(2).to(wide).unbind()
+    dormant, units = zip(*[_dormant(s.view_as(_by_unit(v))) for s, v in zip(safe_size, samples, strict=True)], strict=True)
+    bins = (safe_size * (hist_bins / hist_max)).clamp(max=hist_bins - 1).to(torch.int64).where(in_range, hist_bins)
     ones = torch.ones((), dtype=torch.int32, device=values.device).expand(bins.shape)
     # histc and bincount either wait for the device or are refused by torch.use_deterministic_algorithms; this does neither.
-    hist = torch.zeros(hist_bins + 1, dtype=torch.int32, device=values.device).scatter_add_(0, bins, ones)[:-1]
-    n = torch.full((), values.numel(), dtype=wide, device=values.device)
-    return torch.cat([torch.stack([n, nonfinite, safe.sum(), sumsq, *rest, dormant, units]), hist.to(wide)])
+    hist = torch.zeros(len(samples), hist_bins + 1, dtype=torch.int32, device=values.device).scatter_add_(1, bins, ones)[:, :-1]
+    n = torch.full_like(sumsq, values.shape[1])
+    head = torch.stack([n, nonfinite, safe.sum(1), sumsq, *rest, torch.stack(dormant), torch.stack(units)], dim=1)
+    return torch.cat([head, hist.to(wide)], dim=1)
 
 
 def _dormant(size: Tensor) -> tuple[Tensor, Tensor]:

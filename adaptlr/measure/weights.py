@@ -13,7 +13,6 @@ All arithmetic stays on the device; one small tensor ``[groups, columns]`` per s
 from __future__ import annotations
 
 import math
-import random
 from collections import namedtuple
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptlr.measure import shards, sums
+from adaptlr.measure.picks import scattered
 from adaptlr.measure.sums import COLUMNS
 
 LEAST_RMS = 0.25  # over the root of the fan-in: what ratios are taken to at least. torch's own layers begin at 0.58
@@ -62,7 +62,6 @@ class WeightProbe:
         self._first_rank = first_rank
         self._picks: list[tuple[nn.Parameter, Tensor]] = []
         sampled = [0] * len(groups)
-        rng = random.Random(seed)
         least = [0.0] * len(groups)
         for g, params in enumerate(groups):
             weights = [p for p in params if p.ndim >= 2 and p.numel() > 0]
@@ -71,7 +70,7 @@ class WeightProbe:
             sizes = [min(p.numel(), max(16, coordinates * p.numel() // total)) for p in weights]
             least[g] = sum(n * LEAST_RMS**2 / _fan_in(p) for n, p in zip(sizes, weights, strict=True)) / max(sum(sizes), 1)
             for n, p in zip(sizes, weights, strict=True):
-                index = torch.tensor(sorted(rng.sample(range(p.numel()), n)), device=p.device)
+                index = scattered(p.numel(), n, seed + len(self._picks)).to(p.device)
                 index = shards.own(p, index, first_rank=first_rank)
                 self._picks.append((p, index))
                 sampled[g] += len(index)

@@ -145,7 +145,7 @@ class Exact(Plain):
         def hook(module: nn.Module, args: Any, out: Any) -> None:
             x = (out[0] if isinstance(out, tuple) else out).detach().float()
             values = x.transpose(0, 1 if x.ndim == 4 else x.ndim - 1).flatten(1)
-            self.counts[name] = count_on_device(values.contiguous(), hist_bins=40, hist_max=10.0)
+            self.counts[name] = count_on_device([values.contiguous()], hist_bins=40, hist_max=10.0)[0]
 
         return hook
 

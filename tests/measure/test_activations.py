@@ -45,6 +45,15 @@ def test_counts_are_those_of_the_outputs():
     assert [r.group for r in probe.readings(counts, [1, None])] == [1, None]
 
 
+def test_passes_without_end_keep_no_more_than_a_few_samples():
+    model = net()
+    with ActivationProbe(find_stages(model)) as probe:
+        for _ in range(20):
+            model(data())
+            assert all(len(tally.taken) <= 8 for tally in probe._tallies)
+        assert [r.n for r in readings(probe).values()] == [20 * 16 * 8, 20 * 16 * 2]
+
+
 @pytest.mark.parametrize(
     ("model", "x"),
     [

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from adaptlr.measure.stats import COUNTERS, ActivationSample, count, count_on_device, stage_reading, standard_error
+from adaptlr.measure.stats import COUNTERS, ActivationSample, count, count_all, count_on_device, stage_reading, standard_error
 
 ADDITIVE = [COUNTERS.index(k) for k in COUNTERS if k not in ("quiet", "dormant", "units")]
 WHOLE = ActivationSample(size=1 << 20, per_unit=1)
@@ -206,7 +206,19 @@ wide = hnp.arrays(
 @given(wide, st.integers(1, 50), st.sampled_from([0.5, 3.0, 10.0, 20.0]))
 def test_counts_on_the_host_are_those_on_a_device(values, bins, top):
     values = torch.from_numpy(values)
-    host, device = count(values, hist_bins=bins, hist_max=top), count_on_device(values, hist_bins=bins, hist_max=top)
+    host, device = count(values, hist_bins=bins, hist_max=top), count_on_device([values], hist_bins=bins, hist_max=top)[0]
     kept = [i for i, name in enumerate(COUNTERS) if name not in ("sum", "sumsq")] + list(range(len(COUNTERS), len(device)))
     assert torch.equal(host[kept], device[kept])
     torch.testing.assert_close(host, device, rtol=1e-12, atol=1e-9)
+
+
+def test_samples_that_are_counted_together_have_the_counts_that_each_has_alone():
+    torch.manual_seed(0)
+    samples = [torch.randn(16, 32), torch.randn(64, 8).relu(), 20 * torch.randn(512), torch.randn(2, 256).mul(1e-3)]
+    samples[1][3:7] = 0  # four silent units
+    samples[2][5] = math.nan
+    together = count_on_device(samples, hist_bins=40, hist_max=10.0)
+    assert together[1, COUNTERS.index("dormant")] == 4
+    for values, counts in zip(samples, together, strict=True):
+        torch.testing.assert_close(counts, count_on_device([values], hist_bins=40, hist_max=10.0)[0], rtol=1e-12, atol=1e-12)
+    assert all(torch.equal(a, count(v)) for a, v in zip(count_all([*samples, torch.empty(0, 0)]), samples, strict=False))
