@@ -27,6 +27,7 @@ from adaptlr.judge.history import History
 from adaptlr.judge.outlook import Outlook
 from adaptlr.judge.policy import decide, news
 from adaptlr.judge.thresholds import Thresholds
+from adaptlr.measure.kinds import numel
 from adaptlr.measure.stages import Stages, unwrap
 from adaptlr.observer import Observer, Sampling
 from adaptlr.records import Action, Decision, Finding, Reading
@@ -123,7 +124,9 @@ class Controller:
             },
             stages=self.stages,
         )
-        self._history = History(outlook=Outlook(total_steps=total_steps, peak_lrs=None if peak_lrs is None else tuple(peak_lrs)))
+        peaks = None if peak_lrs is None else tuple(peak_lrs)
+        weights = sum(numel(p) for group in self._port.params() for p in group if p.requires_grad)
+        self._history = History(outlook=Outlook(total_steps=total_steps, peak_lrs=peaks, weights=weights))
         n = self._observer.n_groups
         self._control = Control(groups=tuple(GroupControl() for _ in range(n)))
         self._ring = Ring(budget_frac=_SNAPSHOT_BUDGET if self._ranks is None else None)  # ranks' clocks differ

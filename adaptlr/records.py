@@ -19,7 +19,18 @@ class Provenance(StrEnum):
 
     RANDOM = "random"  # still distributed as a random initialisation
     TRAINED = "trained"  # carries structure that no random initialisation has
+    MIXED = "mixed"  # trained, with a last layer that is still random: a new head
     UNKNOWN = "unknown"  # too few weights to tell
+
+    @property
+    def begins(self) -> bool:
+        """Some of it has yet to learn anything at all."""
+        return self in (Provenance.RANDOM, Provenance.MIXED)
+
+    @property
+    def has_learned(self) -> bool:
+        """Some of it is worth keeping."""
+        return self in (Provenance.TRAINED, Provenance.MIXED)
 
 
 class Kind(StrEnum):

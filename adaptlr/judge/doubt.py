@@ -53,9 +53,9 @@ def tried(control: Control, reading: Reading, history: History) -> tuple[Control
     return control, dataclasses.replace(slowed.finding, step=reading.step, message=text)
 
 
-def _came_down(slowed: Slowed, history: History) -> bool:
-    least = 1 - max(_DOWN, history.doubt(_TRY_LOSSES, _TRIAL_LOSSES))
-    return history.median(_TRY_LOSSES) < history.over_floor(slowed.loss) * least
+def _came_down(before: Slowed | Suspicion, history: History, *, sure: float = 1.0) -> bool:
+    least = 1 - max(_DOWN, sure * history.doubt(_TRY_LOSSES, _TRIAL_LOSSES))
+    return history.median(_TRY_LOSSES) < history.over_floor(before.loss) * least
 
 
 def suspicion_of(
@@ -140,8 +140,10 @@ def _refuted(limits: Thresholds, suspicion: Suspicion, history: History) -> tupl
     if suspicion.bounce is None and suspicion.trial is None:
         settled = history.age >= _ACQUITTAL_STEPS
         return settled, _as_high(suspicion, history) if settled else None
-    if suspicion.bounce is not None and history.age == _BOUNCE_STEPS and (why := _as_noisy(limits, suspicion.bounce, history)):
-        return True, why
+    if suspicion.bounce is not None and history.age == _BOUNCE_STEPS and not _came_down(suspicion, history, sure=0.5):
+        why = _as_noisy(limits, suspicion.bounce, history)
+        if why:
+            return True, why
     steps = max(_BOUNCE_STEPS, suspicion.trial or 0)
     if history.age < steps:
         return False, None

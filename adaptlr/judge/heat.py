@@ -17,6 +17,7 @@ from adaptlr.judge.words import number, place, sentence_groups
 from adaptlr.records import Finding, Kind, Reading
 
 _FAR, _MUCH_LESS = 0.1, 0.25  # shares of the hottest group's learning rate and update ratio, at which another is not to blame
+_UNMOVED = 1e-3  # sum of update ratios: data may differ as much, a learning rate has done nothing yet
 _SETTLED_STEPS = 8  # before which gradients and running variances are still finding their scale
 
 Rule = Callable[[History, Reading, Thresholds], Finding | None]
@@ -85,8 +86,8 @@ def runaway(history: History, reading: Reading, limits: Thresholds) -> Finding |
 
 
 def divergence(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
-    """Three losses in a row far above where the run began, whatever the updates look like."""
-    if len(history.losses) < 3 or history.age < 3:
+    """Three losses in a row far above where the run began, whatever the updates look like, but for weights that have not moved."""
+    if len(history.losses) < 3 or history.age < 3 or all(0 < g.way < _UNMOVED for g in history.groups):
         return None
     start = history.start_level
     last, least = history.losses[-3:], start + (limits.diverged_factor - 1) * abs(start)

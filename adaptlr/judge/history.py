@@ -22,6 +22,7 @@ _SHOCK = 0.1  # and the update ratio from which those after it say nothing about
 _DOZEN, _CALM = 12, 0.015  # steps and their largest update ratio, in which the noise of the loss is that of the batches
 _FIRST, _GENTLE = (6, 12), 0.05  # the same of first steps, while none was calm: weights have not got anywhere yet
 _STAGE_BASELINE = 4  # readings of a stage that make its own baseline
+_PACE_OF_TRAINED = 0.4  # share of the pace for weights that have learned something
 
 
 @lru_cache(maxsize=16)  # several rules ask the same of one reading
@@ -193,10 +194,16 @@ class History:
         resting, largest = self._schedule(group)
         return self.outlook.ahead(group.index, step, lr=group.lr, resting=resting, seen=largest)
 
-    def pace(self, group: GroupReading, step: int) -> float:
-        """:meth:`Outlook.pace` of a group as it is now."""
+    def pace(self, group: GroupReading, reading: Reading) -> float:
+        """:meth:`Outlook.pace` of a group as it is now; less of it where there is something to lose."""
         resting, largest = self._schedule(group)
-        return self.outlook.pace(group.index, step, lr=group.lr, resting=resting, seen=largest)
+        pace = self.outlook.pace(group.index, reading.step, lr=group.lr, resting=resting, seen=largest)
+        return pace * self.caution(reading)
+
+    def caution(self, reading: Reading) -> float:
+        """Share of its usual steps that a net is allowed: less if it has learned something, and a new head of it no more."""
+        learned = any(g.provenance.has_learned and not g.frozen for g in reading.groups)
+        return _PACE_OF_TRAINED * self.outlook.small_steps if learned else 1.0
 
     def of_peak(self, group: GroupReading) -> float:
         """A group's learning rate over the largest of its schedule, as far as that is known."""

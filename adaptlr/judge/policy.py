@@ -26,6 +26,7 @@ from adaptlr.judge.control import (
 from adaptlr.judge.detect import HOT
 from adaptlr.judge.doubt import doubtful, slowed_by, suspicion_of, worth_a_try
 from adaptlr.judge.history import History
+from adaptlr.judge.pace import moves
 from adaptlr.judge.words import group_name, number, times
 from adaptlr.records import Action, Decision, Finding, GroupReading, Kind, Provenance, Reading
 
@@ -124,6 +125,7 @@ def _roll_back(
             g,
             now.lr,
             pace=_pace(settings, history, reading, now),
+            side=settings.side_ceiling * history.caution(reading),
             accused=i in accused,
             slow=slow,
             learned=learned,
@@ -251,6 +253,7 @@ def _cut(
     lr: float,
     *,
     pace: float,
+    side: float,
     accused: bool,
     slow: bool,
     learned: bool,
@@ -271,7 +274,7 @@ def _cut(
         broken_at = max(effective, hottest_lr)  # a ceiling may have cut it since
         broke_lr = math.inf if doubtful else max(max_lr, min(broken_at / settings.retreat, group.broke_lr or math.inf))
     else:
-        ceiling = settings.side_ceiling / retreat
+        ceiling = side / retreat
         max_lr, broke_lr = group.max_lr, group.broke_lr
     if group.ceiling is not None:
         ceiling = min(ceiling, group.ceiling)
@@ -318,16 +321,20 @@ def _feed(
 def _warm(
     settings: Settings, control: Control, finding: Finding, reading: Reading, history: History
 ) -> tuple[Control, Decision | None]:
-    """Raise a net that is at its random initialisation; warn about one that is not."""
+    """Raise a net that is at its random initialisation, or once one that has a head that is; warn about others."""
     moving = [reading.groups[i] for i in finding.groups]
     if control.raises >= settings.max_raises:
         return control, None
-    if any(g.provenance is not Provenance.RANDOM for g in moving):
-        if control.acted:
-            return control, None
+    learned = any(g.provenance.has_learned for g in reading.groups if moves(g))
+    new = not learned and all(g.provenance is Provenance.RANDOM for g in moving)
+    if not new and control.acted:
+        return control, None
+    if not new and ("way" not in finding.evidence or not any(g.provenance.begins for g in moving)):
         done = "its weights are not (all) random, so this may be meant: nothing was changed"
         return control, _decision(Action.HOLD, control, control, finding, done)
-    fastest = max(moving, key=lambda g: g.update_ratio or 0.0)
+    one_lr = len({g.effective_lr for g in moving}) == 1
+    body = [g for g in moving if g.provenance.has_learned and one_lr]  # the head keeps under its own ceiling
+    fastest = max(body or moving, key=lambda g: g.update_ratio or 0.0)
     ratio = fastest.update_ratio or 0.0
     # at once, on a ramp too, whose own steps are too small for a warm-up: what is above the ceiling later is cut as it comes
     target = settings.raise_frac * loosened(_pace(settings, history, reading, fastest), control.groups[fastest.index].progress)
@@ -365,7 +372,7 @@ def _searched(group: GroupControl, lr: float) -> float | None:
 
 def _pace(settings: Settings, history: History, reading: Reading, group: GroupReading) -> float:
     """The update ratio that a group is held under: as set, or what the length of the run asks for."""
-    return settings.ceiling if settings.ceiling is not None else history.pace(group, reading.step)
+    return settings.ceiling if settings.ceiling is not None else history.pace(group, reading)
 
 
 def _of_schedule(control: Control, reading: Reading, starved: tuple[int, ...], history: History) -> str:

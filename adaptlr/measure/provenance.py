@@ -25,6 +25,7 @@ KS_TRAINED = 3.0
 EDGE_RANDOM = 1.08  # largest singular value over the Marchenko-Pastur edge; finite matrices fluctuate by 1-3%
 EDGE_TRAINED = 1.15
 MIN_WEIGHTS = 512  # fewer entries tell nothing
+FEW_WEIGHTS = 64  # entries of a head beside weights that are trained, which are enough to say that nothing speaks against a new one
 _TENSORS = 4  # of a group, the largest: enough to tell, and cheap
 _ENTRIES = 4096
 
@@ -88,9 +89,9 @@ def edge_ratio_of_shards(weight: Tensor, *, iterations: int = 24) -> float:
 
 
 @torch.no_grad()
-def of_weight(weight: Tensor, *, seed: int = 0) -> Provenance:
-    """Where one weight tensor (two or more dimensions) came from."""
-    if weight.numel() < MIN_WEIGHTS:
+def of_weight(weight: Tensor, *, seed: int = 0, least: int = MIN_WEIGHTS) -> Provenance:
+    """Where one weight tensor (two or more dimensions) came from; UNKNOWN if it has less than ``least`` entries."""
+    if weight.numel() < least:
         return Provenance.UNKNOWN
     index = scattered(weight.numel(), min(weight.numel(), _ENTRIES), seed).to(weight.device)
     ks = ks_distance(shards.entries(weight.detach(), index).cpu().numpy())
@@ -114,17 +115,26 @@ def _edge_ratio(weight: Tensor) -> float:
 
 
 def of_groups(groups: Sequence[Sequence[nn.Parameter]], known: Sequence[Provenance] = ()) -> tuple[Provenance, ...]:
-    """Where each group's weights came from. One with too few entries to tell is as random as the others, if none is trained.
+    """Where each group's weights came from. One with too few entries to tell is as random as the others, if none is trained; beside
+    trained ones it is if nothing speaks against it.
 
     Args:
         groups: the parameters of each group.
         known: what was found of the first groups, before any step: they are not looked at again.
     """
     own = [*known, *(of_group(params) for params in groups[len(known) :])]
-    if Provenance.RANDOM not in own or Provenance.TRAINED in own:
-        return tuple(own)
     new = zip(groups[len(known) :], own[len(known) :], strict=True)
+    if any(p.has_learned for p in own):
+        return (*known, *(Provenance.RANDOM if _too_small(g) and _looks_new(g) else p for g, p in new))
+    if Provenance.RANDOM not in own:
+        return tuple(own)
     return (*known, *(Provenance.RANDOM if _too_small(g) else p for g, p in new))
+
+
+def _looks_new(params: Sequence[nn.Parameter]) -> bool:
+    """The last of these weights, which may be few, are as an initialiser draws them."""
+    weights = [p for p in params if p.ndim >= 2]
+    return bool(weights) and of_weight(weights[-1], least=FEW_WEIGHTS) is Provenance.RANDOM
 
 
 def _too_small(params: Sequence[nn.Parameter]) -> bool:
@@ -142,7 +152,8 @@ def _varies(weight: Tensor) -> bool:
 
 def of_group(params: Sequence[nn.Parameter]) -> Provenance:
     """Where a group's weights came from, by its largest few tensors: RANDOM only if most of what was tested says so and none of it
-    is TRAINED; TRAINED as soon as a quarter of it is. Tensors that begin as a constant say nothing of the others."""
+    is TRAINED; TRAINED as soon as a quarter of it is, or MIXED if the last weight looks new. Tensors that begin as a constant say
+    nothing of the others."""
     weights = [p for p in params if p.ndim >= 2 and p.numel() >= MIN_WEIGHTS]
     weights.sort(key=lambda p: p.numel(), reverse=True)
     share = dict.fromkeys(Provenance, 0)
@@ -150,7 +161,7 @@ def of_group(params: Sequence[nn.Parameter]) -> Provenance:
         share[of_weight(w)] += w.numel()
     total = sum(share.values())
     if share[Provenance.TRAINED] >= total / 4 and total:
-        return Provenance.TRAINED
+        return Provenance.MIXED if _looks_new(params) else Provenance.TRAINED
     if share[Provenance.RANDOM] > total / 2 and not share[Provenance.TRAINED]:
         return Provenance.RANDOM
     return Provenance.UNKNOWN

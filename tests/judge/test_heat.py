@@ -68,6 +68,12 @@ def test_the_ratio_of_the_newest_step_is_not_blamed_for_a_loss_that_came_before_
     assert first([2.3, 3.4], [3.0, 0.01]) == (1, str(Kind.TOO_HOT))
 
 
+def test_weights_that_have_not_moved_have_not_diverged() -> None:
+    """As when training goes on from a loss of next to nothing, which differs from batch to batch by all of itself."""
+    assert first([0.003, 0.004, 0.02, 0.02, 0.02, 0.02], 1e-5) is None
+    assert first([0.003, 0.004, 0.02, 0.02, 0.02, 0.02], 1e-3) == (4, str(Kind.DIVERGENCE))
+
+
 def test_nonfinite_weights_convict_though_the_loss_is_finite() -> None:
     _, found = play([reading(0, 2.3), reading(1, 2.2, group(nonfinite=True))])
     assert found[0] == ()

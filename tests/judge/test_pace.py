@@ -78,6 +78,26 @@ def test_too_short_a_way(run: dict, step: int | None) -> None:
     assert found(**run) == step
 
 
+BOUNCING = [2.3 * (0.6 if i % 2 else 1.0) for i in range(160)]
+LARGE = dataclasses.replace(KNOWN, weights=110_000_000)
+
+
+@pytest.mark.parametrize(
+    ("run", "step"),
+    [
+        pytest.param({"ratio": 1e-4}, 7, id="a-sixth-of-half-the-way"),
+        pytest.param({"ratio": 5e-4}, 15, id="four-fifths-of-half-the-way"),
+        pytest.param({"ratio": 1e-3}, None, id="a-good-way"),
+        pytest.param({"ratio": 5e-4, "outlook": LARGE}, None, id="a-good-way-for-a-large-one"),
+        pytest.param({"ratio": 2e-5, "outlook": LARGE}, 7, id="and-one-that-is-short"),
+        pytest.param({"ratio": 1e-4, "losses": BOUNCING}, None, id="little-loss-left-so-the-head-is-old"),
+    ],
+)
+@pytest.mark.parametrize("provenance", [Provenance.MIXED])
+def test_too_short_a_way_for_a_pretrained_net_with_a_new_head(run: dict, step: int | None, provenance: Provenance) -> None:
+    assert found(**run, provenance=provenance) == step
+
+
 def test_a_longer_run_may_go_more_slowly() -> None:
     assert found(ratio=1e-3) is not None
     assert found(ratio=1e-3, outlook=Outlook(total_steps=16_000)) is None

@@ -496,7 +496,21 @@ class TestWarm:
         assert control.scales == pytest.approx((100.0,))
         assert control.groups[0].ceiling == 0.01
 
-    @pytest.mark.parametrize("provenance", [Provenance.TRAINED, Provenance.UNKNOWN])
+    @pytest.mark.parametrize("weights", [1_000_000, 110_000_000])
+    @pytest.mark.parametrize("old", [[Provenance.MIXED], [Provenance.TRAINED, Provenance.RANDOM]], ids=["one-group", "two-groups"])
+    def test_a_pretrained_net_with_a_new_head_is_raised_once_and_less(self, old: list[Provenance], weights: int) -> None:
+        """All groups by one factor, and to 0.4 of the pace, or to that of a net of this size."""
+        outlook = Outlook(weights=weights)
+        now = reading(7, 2.3, *[group(i, ratio=5e-5, lr=1e-6, provenance=p) for i, p in enumerate(old)])
+        found = finding(Kind.TOO_COLD, *range(len(old)), way=1e-3, update_ratio=5e-5)
+        before = Control(groups=tuple(GroupControl(per_lr=50.0) for _ in old))
+        control, decision = decide(Settings(), before, (found,), now, History(outlook=outlook), (START,))
+        assert decision is not None
+        assert decision.action is Action.RESCALE
+        assert control.scales == pytest.approx([0.4 * 0.01 * outlook.small_steps / 5e-5] * len(old))
+        assert decide(Settings(), control, (found,), now, History(outlook=outlook), (START,)) == (control, None), "once"
+
+    @pytest.mark.parametrize("provenance", [Provenance.TRAINED, Provenance.UNKNOWN, Provenance.MIXED])
     def test_others_are_warned_about_at_most(self, provenance: Provenance) -> None:
         control, decision = self.cold(provenance)
         assert control.scales == (1.0,)
