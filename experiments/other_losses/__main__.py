@@ -13,10 +13,11 @@ import argparse
 import json
 from pathlib import Path
 
-from experiments.other_losses.runs import all_runs, recovered, summary, train
+from experiments.other_losses.runs import all_runs, train
 from experiments.other_losses.tasks import TASKS
 from experiments.parallel import run_all
 from experiments.record import versions, write
+from experiments.recovery import recovered, summary
 from experiments.tables import write_csv
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.other_losses.runs import Run, all_runs, recovered, summary, train, validate
+from experiments.other_losses.runs import Run, all_runs, train, validate
 from experiments.other_losses.tasks import TASKS, Task
+from experiments.recovery import recovered, summary
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=lambda t: t.name)

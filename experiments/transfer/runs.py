@@ -1,0 +1,165 @@
+"""A net that has learned one thing is given a new head and learns another, with or without adaptlr."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision import datasets
+from torchvision.models import resnet18
+
+from adaptlr import Controller
+from experiments.fashion import OPTIMIZERS, images, schedule
+from experiments.nets import SmallViT, mlp, slim_resnet, vgg_like
+from experiments.record import finite, versions, write
+
+LRS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+LOOPS = (("adamw", "one-cycle"), ("sgd", "flat"))
+SMALL = {
+    "resnet": lambda: slim_resnet(width=8),
+    "vgg": lambda: vgg_like(width=8),
+    "mlp": lambda: mlp(width=128),
+    "vit": lambda: SmallViT(dim=48, depth=3),
+}
+IMAGENET = "resnet18"  # from ImageNet's weights, at 32 by 32
+BODIES = (*SMALL, IMAGENET)
+GROUPINGS = ("one group", "two groups")  # the second is the head
+_STEPS = {IMAGENET: 70}  # of the others 140
+_BATCH = 32
+_N_TRAIN, _N_VALID = 1500, 1000
+_WEIGHTS = "weights/resnet18_imagenet_body.pth"  # in the data folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    task: str  # a body and a grouping
+    optimizer: str
+    schedule: str
+    lr: float
+    seed: int
+    method: str  # "plain" or "adaptlr"
+
+    @property
+    def name(self) -> str:
+        return f"{self.task}-{self.optimizer}-{self.schedule}-{self.lr:g}-{self.method}-seed{self.seed}".replace(" ", "-")
+
+    @property
+    def body(self) -> str:
+        return self.task.split(",")[0]
+
+
+def all_runs(seeds: Iterable[int], bodies: Iterable[str], methods: Iterable[str] = ("plain", "adaptlr")) -> list[Run]:
+    return [
+        Run(task=f"{body}, {grouping}", optimizer=o, schedule=s, lr=lr, seed=seed, method=method)
+        for body in bodies
+        for grouping in GROUPINGS
+        for o, s in LOOPS
+        for lr in LRS
+        for seed in seeds
+        for method in methods
+    ]
+
+
+def pretrain(body: str, *, data: str, out: Path, steps: int = 800) -> None:
+    """The digits of MNIST, once: ``out/BODY.pt``."""
+    path = out / f"{body}.pt"
+    if path.exists():
+        return
+    digits = datasets.MNIST(data, train=True, download=False)
+    x, y = (digits.data[:12_000, None].float() / 255 - 0.286) / 0.353, digits.targets[:12_000]
+    torch.manual_seed(0)
+    net = SMALL[body]()
+    optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
+    annealed = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(steps):
+        index = torch.randint(len(x), (64,))
+        optimizer.zero_grad()
+        F.cross_entropy(net(x[index]), y[index]).backward()
+        optimizer.step()
+        annealed.step()
+    out.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    torch.save(net.state_dict(), part)
+    part.rename(path)
+
+
+def has_imagenet(data: str) -> bool:
+    return (Path(data) / _WEIGHTS).exists()
+
+
+def with_new_head(body: str, *, data: str, out: Path) -> tuple[nn.Module, nn.Linear]:
+    """The net as it was pretrained, but for its last layer, drawn from the present random state; and that layer."""
+    if body == IMAGENET:
+        net = resnet18(weights=None)
+        state = torch.load(Path(data) / _WEIGHTS, map_location="cpu", weights_only=True)
+        net.load_state_dict(state, strict=False)
+        net.fc = head = nn.Linear(net.fc.in_features, 10)
+        return net, head
+    net = SMALL[body]()
+    net.load_state_dict(torch.load(out / f"{body}.pt", weights_only=True))
+    head = [m for m in net.modules() if isinstance(m, nn.Linear)][-1]
+    head.reset_parameters()
+    return net, head
+
+
+def train(run: Run, *, out: Path, data: str, slot: int = 0) -> None:
+    """Train, and write the run's folder. Weights and batches depend on the seed alone."""
+    warnings.simplefilter("ignore")
+    x, y, x_valid, y_valid = _clothes(data, size=32 if run.body == IMAGENET else 28)
+    torch.manual_seed(run.seed)
+    net, head = with_new_head(run.body, data=data, out=out / "pretrained")
+    begin = error(net, x_valid, y_valid)
+    steps = _STEPS.get(run.body, 140)
+    optimizer = OPTIMIZERS[run.optimizer](groups_of(net, head, run.task), lr=run.lr)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule(run.schedule, steps))
+    peaks = [run.lr] * len(optimizer.param_groups)
+    watch = Controller(net, optimizer, total_steps=steps, peak_lrs=peaks) if run.method == "adaptlr" else None
+    order = torch.Generator().manual_seed(run.seed)
+    with watch or nullcontext():
+        for _ in range(steps):
+            index = torch.randint(len(x), (_BATCH,), generator=order)
+            loss = F.cross_entropy(net(x[index]), y[index])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if watch is not None:
+                watch.step(loss)
+            scheduler.step()
+    row: dict[str, Any] = {**asdict(run), "begin": begin, "loss": finite(error(net, x_valid, y_valid)), **versions()}
+    if watch is not None:
+        row["decisions"] = [[d.step, str(d.action), d.message] for d in watch.decisions]
+        row["provenance"] = [str(g.provenance) for g in watch.trace.readings[0].groups]
+    (out / run.name).mkdir(parents=True, exist_ok=True)
+    write(out / run.name / "run.json", row)
+
+
+def groups_of(net: nn.Module, head: nn.Module, task: str) -> list[dict[str, Any]]:
+    """Parameter groups for an optimizer."""
+    if task.endswith(GROUPINGS[0]):
+        return [{"params": list(net.parameters())}]
+    own = set(head.parameters())
+    return [{"params": [p for p in net.parameters() if p not in own]}, {"params": list(own)}]
+
+
+def _clothes(data: str, *, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    x, y, x_valid, y_valid = images(data, _N_TRAIN, _N_VALID)
+    if size == 28:
+        return x, y, x_valid, y_valid
+    x, x_valid = (F.pad(t, [(size - 28) // 2] * 4, value=-0.81).expand(-1, 3, -1, -1) for t in (x, x_valid))
+    return x, y, x_valid, y_valid
+
+
+@torch.no_grad()
+def error(net: nn.Module, x: Tensor, y: Tensor) -> float:
+    """Share of the images that are taken for something else. The net is in training mode afterwards."""
+    net.eval()
+    wrong = sum(int((net(a).argmax(1) != b).sum()) for a, b in zip(x.split(250), y.split(250), strict=True))
+    net.train()
+    return wrong / len(y)
