@@ -44,7 +44,7 @@ def short_way(history: History, reading: Reading, limits: Thresholds) -> float |
     if min(p.age for _, p in moving) < _SOON or any(g.lr < 0.5 * p.peak_lr for g, p in moving):
         return None
     new = all(g.provenance is Provenance.RANDOM for g, _ in moving)
-    if not new and not max(history.noise / history.median(5), history.most_noise) < limits.new_noise:
+    if not new and not (history.most_noise < limits.new_noise and history.noise < limits.new_noise * history.median(5)):
         return None
     way = max(way_at_end(history, g, p, reading.step) for g, p in moving)
     judge = _of_known_length if history.outlook.total_steps is not None else _of_unknown_length
