@@ -70,8 +70,8 @@ class Thresholds:
     cold_steps: int = 16  # steps of evidence, [8, 10000]: rho is noise before that
     short_way: float = 0.016  # path at the run's end over sqrt(steps) below which a net is too cold, (0, 1): 0.2 in 160 steps,
     # where nets that trained well go 0.27 to 4 times their weights, and those at a tenth of a good learning rate 0.01 to 0.5
-    less_way: float = 0.5  # share of that which a pretrained net with a new head has to go, (0, 1], and large ones less: 0.02 to
-    # 0.6 measured where ten times too cold and more, 0.7 to 3.5 where good
+    less_way: float = 0.3  # share of that which a pretrained net with a new head has to go, (0, 1], and large ones less: 0.02 to
+    # 0.6 measured where ten times too cold and more, 0.46 to 3.5 where good
     new_noise: float = 0.2  # noise of the loss over its level, (0, 1], under a new head: 0.03 to 0.16; 0.28 to 1.8 under old ones
     unlearned_frac: float = 0.35  # of the loss at the start: a run below it is not judged by its way, (0, 1]
     slack_frac: float = 0.6  # of the pace: below it a learning rate of ours has been cut too far, (0, 1],

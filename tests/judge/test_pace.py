@@ -85,14 +85,14 @@ LARGE = dataclasses.replace(KNOWN, weights=110_000_000)
 @pytest.mark.parametrize(
     ("run", "step"),
     [
-        pytest.param({"ratio": 1e-4}, 7, id="a-sixth-of-half-the-way"),
-        pytest.param({"ratio": 5e-4}, 15, id="four-fifths-of-half-the-way"),
-        pytest.param({"ratio": 1e-3}, None, id="a-good-way"),
-        pytest.param({"ratio": 5e-4, "outlook": LARGE}, None, id="a-good-way-for-a-large-one"),
-        pytest.param({"ratio": 2e-5, "outlook": LARGE}, 7, id="and-one-that-is-short"),
-        pytest.param({"ratio": 1e-4, "losses": BOUNCING}, None, id="little-loss-left-so-the-head-is-old"),
-        pytest.param({"ratio": 1e-4, "losses": [0.0] * 160}, None, id="none-left-at-all"),
-        pytest.param({"ratio": 1e-4, "losses": [*BOUNCING[:12], *[2.3] * 148]}, None, id="that-bounced-at-first"),
+        pytest.param({"ratio": 5e-5}, 7, id="an-eighth-of-the-way"),
+        pytest.param({"ratio": 3e-4}, 15, id="four-fifths-of-the-way"),
+        pytest.param({"ratio": 6e-4}, None, id="a-good-way"),
+        pytest.param({"ratio": 3e-4, "outlook": LARGE}, None, id="a-good-way-for-a-large-one"),
+        pytest.param({"ratio": 1e-5, "outlook": LARGE}, 7, id="and-one-that-is-short"),
+        pytest.param({"ratio": 5e-5, "losses": BOUNCING}, None, id="little-loss-left-so-the-head-is-old"),
+        pytest.param({"ratio": 5e-5, "losses": [0.0] * 160}, None, id="none-left-at-all"),
+        pytest.param({"ratio": 5e-5, "losses": [*BOUNCING[:12], *[2.3] * 148]}, None, id="that-bounced-at-first"),
     ],
 )
 @pytest.mark.parametrize("provenance", [Provenance.MIXED])
