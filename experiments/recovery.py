@@ -1,13 +1,58 @@
-"""What runs at many learning rates come to: the share of the best fixed one's result that each recovers."""
+"""Runs at many learning rates, and what they come to: the share of the best fixed one's result that each recovers."""
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from experiments.record import versions, write
+from experiments.tables import write_csv
+
+LRS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+METHODS = ("plain", "adaptlr")
 HEALTHY = 0.97  # plain recovers as much: nothing to put right
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    task: str
+    optimizer: str
+    schedule: str
+    lr: float
+    seed: int
+    method: str  # one of METHODS
+
+    @property
+    def name(self) -> str:
+        name = f"{self.task}-{self.optimizer}-{self.schedule}-{self.lr:g}-{self.method}-seed{self.seed}"
+        return name.replace(" ", "-")
+
+
+def runs_at_all_lrs(loops: Mapping[str, Iterable[tuple[str, str]]], seeds: Iterable[int]) -> list[Run]:
+    """With and without adaptlr; ``loops`` are the optimizers and schedules of each task."""
+    seeds = list(seeds)
+    return [
+        Run(task=task, optimizer=o, schedule=s, lr=lr, seed=seed, method=method)
+        for task, pairs in loops.items()
+        for o, s in pairs
+        for lr in LRS
+        for seed in seeds
+        for method in METHODS
+    ]
+
+
+def publish(runs: Iterable[Run], out: Path, *, seeds: Sequence[int], **more: Any) -> None:
+    """What the finished runs in ``out`` come to: ``table.csv`` and ``summary.json`` there, the latter on the screen too."""
+    cells = recovered(json.loads((out / r.name / "run.json").read_text()) for r in runs)
+    write_csv(out / "table.csv", cells)
+    told = {"seeds": seeds, **more, "methods": summary(cells), "versions": versions()}
+    write(out / "summary.json", told)
+    print(json.dumps(told, indent=1))
 
 
 def recovered(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -140,10 +140,13 @@ def _refuted(limits: Thresholds, suspicion: Suspicion, history: History) -> tupl
     if suspicion.bounce is None and suspicion.trial is None:
         settled = history.age >= _ACQUITTAL_STEPS
         return settled, _as_high(suspicion, history) if settled else None
-    if suspicion.bounce is not None and history.age == _BOUNCE_STEPS and not _came_down(suspicion, history, sure=0.5):
-        why = _as_noisy(limits, suspicion.bounce, history)
-        if why:
-            return True, why
+    if (
+        suspicion.bounce is not None
+        and history.age == _BOUNCE_STEPS
+        and not _came_down(suspicion, history, sure=0.5)
+        and (why := _as_noisy(limits, suspicion.bounce, history))
+    ):
+        return True, why
     steps = max(_BOUNCE_STEPS, suspicion.trial or 0)
     if history.age < steps:
         return False, None

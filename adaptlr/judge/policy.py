@@ -326,10 +326,10 @@ def _warm(
     if control.raises >= settings.max_raises:
         return control, None
     learned = any(g.provenance.has_learned for g in reading.groups if moves(g))
-    new = not learned and all(g.provenance is Provenance.RANDOM for g in moving)
-    if not new and control.acted:
+    random = not learned and all(g.provenance is Provenance.RANDOM for g in moving)
+    if not random and control.acted:
         return control, None
-    if not new and ("way" not in finding.evidence or not any(g.provenance.begins for g in moving)):
+    if not random and ("way" not in finding.evidence or not any(g.provenance.begins for g in moving)):
         done = "its weights are not (all) random, so this may be meant: nothing was changed"
         return control, _decision(Action.HOLD, control, control, finding, done)
     one_lr = len({g.effective_lr for g in moving}) == 1

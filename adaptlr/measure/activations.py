@@ -55,9 +55,9 @@ class ActivationProbe:
         sample = ActivationSample(size=sample_size, per_unit=min(32, sample_size), seed=seed)
         self.stages = tuple(stages)
         self.enabled = True
-        self._hist_bins, self._hist_max = hist_bins, hist_max
+        self.hist_bins, self.hist_max = hist_bins, hist_max
         self._saw_forward = False
-        self._tallies = tuple(_Tally(sample, hist_bins, hist_max) for _ in self.stages)
+        self._tallies = tuple(_Tally(sample) for _ in self.stages)
         self._handles: list[RemovableHandle] = []
 
     def __enter__(self) -> Self:
@@ -94,7 +94,7 @@ class ActivationProbe:
     def count_taken(self) -> None:
         """Count what the hooks have taken, all at once: between the layers of a net, each would find the caches cold."""
         taken = [(tally, values) for tally in self._tallies for values in tally.taken]
-        counts = count_all([values for _, values in taken], hist_bins=self._hist_bins, hist_max=self._hist_max)
+        counts = count_all([values for _, values in taken], hist_bins=self.hist_bins, hist_max=self.hist_max)
         for (tally, _), row in zip(taken, counts, strict=True):
             tally.merge(row)
         for tally in self._tallies:
@@ -109,7 +109,7 @@ class ActivationProbe:
         """
         groups = groups if groups is not None else [None] * len(self.stages)
         return tuple(
-            stage_reading(row, name=stage.name, path=stage.path, group=group, hist_max=self._hist_max)
+            stage_reading(row, name=stage.name, path=stage.path, group=group, hist_max=self.hist_max)
             for stage, group, row in zip(self.stages, groups, host_counts.cpu().numpy(), strict=True)
             if row[0] > 0
         )
@@ -121,15 +121,11 @@ _MOST_TAKEN = 8  # passes of a stage whose samples are kept before they are coun
 class _Tally:
     """The counts of one stage since the last reset."""
 
-    def __init__(self, sample: ActivationSample, hist_bins: int, hist_max: float) -> None:
-        self.sample, self.hist_bins, self.hist_max = sample, hist_bins, hist_max
+    def __init__(self, sample: ActivationSample) -> None:
+        self.sample = sample
         self.taken: list[Tensor] = []  # sampled, and not counted yet
         self.counts: Tensor | None = None
         self.in_forward = False  # counted outside of a backward pass
-
-    def add_compiled(self, output: Tensor) -> None:
-        s = self.sample
-        self.merge(torch.ops.adaptlr.count(output.detach(), s.size, s.per_unit, s.seed, self.hist_bins, self.hist_max))
 
     def merge(self, counts: Tensor) -> None:
         self.counts = counts if self.counts is None else self.counts + counts.to(self.counts.device)
@@ -157,7 +153,9 @@ class _Hook:
             tensor = _first_floating(output)
             if tensor is not None:
                 self.tally.in_forward = True
-                self.tally.add_compiled(tensor)
+                s, probe = self.tally.sample, self.probe
+                counts = torch.ops.adaptlr.count(tensor.detach(), s.size, s.per_unit, s.seed, probe.hist_bins, probe.hist_max)
+                self.tally.merge(counts)
         else:
             self.count(output)
 

@@ -10,15 +10,12 @@ The folder gets ``table.csv`` and ``summary.json``.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from experiments.other_losses.runs import all_runs, train
 from experiments.other_losses.tasks import TASKS
 from experiments.parallel import run_all
-from experiments.record import versions, write
-from experiments.recovery import recovered, summary
-from experiments.tables import write_csv
+from experiments.recovery import publish
 
 
 def _arguments() -> argparse.Namespace:
@@ -41,11 +38,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     runs = all_runs(seeds, tasks)
     run_all(runs, train, args.out, jobs=args.jobs)
-    cells = recovered(json.loads((args.out / r.name / "run.json").read_text()) for r in runs)
-    write_csv(args.out / "table.csv", cells)
-    told = {"seeds": seeds, "tasks": {t: TASKS[t].what for t in tasks}, "methods": summary(cells), "versions": versions()}
-    write(args.out / "summary.json", told)
-    print(json.dumps(told, indent=1))
+    publish(runs, args.out, seeds=seeds, tasks={t: TASKS[t].what for t in tasks})
 
 
 if __name__ == "__main__":

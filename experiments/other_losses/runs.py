@@ -6,7 +6,7 @@ import statistics
 import warnings
 from collections.abc import Iterable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -17,35 +17,14 @@ from experiments.fashion import OPTIMIZERS as FASHION_OPTIMIZERS
 from experiments.fashion import schedule
 from experiments.other_losses.tasks import TASKS, Task
 from experiments.record import finite, versions, write
+from experiments.recovery import Run, runs_at_all_lrs
 
-LRS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 OPTIMIZERS = {**FASHION_OPTIMIZERS, "adagrad": torch.optim.Adagrad}
 _VALID_SEED = 1000  # views and noise of the validation are the same each time
 
 
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    task: str
-    optimizer: str
-    schedule: str
-    lr: float
-    seed: int
-    method: str  # "plain" or "adaptlr"
-
-    @property
-    def name(self) -> str:
-        return f"{self.task}-{self.optimizer}-{self.schedule}-{self.lr:g}-{self.method}-seed{self.seed}"
-
-
-def all_runs(seeds: Iterable[int], tasks: Iterable[str], methods: Iterable[str] = ("plain", "adaptlr")) -> list[Run]:
-    return [
-        Run(task=name, optimizer=o, schedule=s, lr=lr, seed=seed, method=method)
-        for name in tasks
-        for o, s in TASKS[name].loops
-        for lr in LRS
-        for seed in seeds
-        for method in methods
-    ]
+def all_runs(seeds: Iterable[int], tasks: Iterable[str]) -> list[Run]:
+    return runs_at_all_lrs({name: TASKS[name].loops for name in tasks}, seeds)
 
 
 def train(run: Run, *, out: Path, slot: int = 0) -> None:

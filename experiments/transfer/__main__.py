@@ -11,13 +11,10 @@ takes one net. What is finished is not run again: after a change of adaptlr, rem
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 from experiments.parallel import run_all
-from experiments.record import versions, write
-from experiments.recovery import recovered, summary
-from experiments.tables import write_csv
+from experiments.recovery import publish
 from experiments.transfer.runs import BODIES, IMAGENET, SMALL, all_runs, has_imagenet, pretrain, train
 
 
@@ -46,11 +43,7 @@ def main() -> None:
         pretrain(body, data=args.data, out=args.out / "pretrained")
     runs = all_runs(seeds, bodies)
     run_all(runs, train, args.out, jobs=args.jobs, data=args.data)
-    cells = recovered(json.loads((args.out / r.name / "run.json").read_text()) for r in runs)
-    write_csv(args.out / "table.csv", cells)
-    told = {"seeds": seeds, "methods": summary(cells), "versions": versions()}
-    write(args.out / "summary.json", told)
-    print(json.dumps(told, indent=1))
+    publish(runs, args.out, seeds=seeds)
 
 
 if __name__ == "__main__":

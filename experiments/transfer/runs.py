@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from adaptlr import Controller
 from experiments.fashion import OPTIMIZERS, images, schedule
 from experiments.nets import SmallViT, mlp, slim_resnet, vgg_like
 from experiments.record import finite, versions, write
+from experiments.recovery import Run, runs_at_all_lrs
 
-LRS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 LOOPS = (("adamw", "one-cycle"), ("sgd", "flat"))
 SMALL = {
     "resnet": lambda: slim_resnet(width=8),
@@ -37,34 +37,12 @@ _N_TRAIN, _N_VALID = 1500, 1000
 _WEIGHTS = "weights/resnet18_imagenet_body.pth"  # in the data folder
 
 
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    task: str  # a body and a grouping
-    optimizer: str
-    schedule: str
-    lr: float
-    seed: int
-    method: str  # "plain" or "adaptlr"
-
-    @property
-    def name(self) -> str:
-        return f"{self.task}-{self.optimizer}-{self.schedule}-{self.lr:g}-{self.method}-seed{self.seed}".replace(" ", "-")
-
-    @property
-    def body(self) -> str:
-        return self.task.split(",")[0]
+def all_runs(seeds: Iterable[int], bodies: Iterable[str]) -> list[Run]:
+    return runs_at_all_lrs({f"{body}, {grouping}": LOOPS for body in bodies for grouping in GROUPINGS}, seeds)
 
 
-def all_runs(seeds: Iterable[int], bodies: Iterable[str], methods: Iterable[str] = ("plain", "adaptlr")) -> list[Run]:
-    return [
-        Run(task=f"{body}, {grouping}", optimizer=o, schedule=s, lr=lr, seed=seed, method=method)
-        for body in bodies
-        for grouping in GROUPINGS
-        for o, s in LOOPS
-        for lr in LRS
-        for seed in seeds
-        for method in methods
-    ]
+def body_of(task: str) -> str:
+    return task.split(",", maxsplit=1)[0]
 
 
 def pretrain(body: str, *, data: str, out: Path, steps: int = 800) -> None:
@@ -112,11 +90,12 @@ def with_new_head(body: str, *, data: str, out: Path) -> tuple[nn.Module, nn.Lin
 def train(run: Run, *, out: Path, data: str, slot: int = 0) -> None:
     """Train, and write the run's folder. Weights and batches depend on the seed alone."""
     warnings.simplefilter("ignore")
-    x, y, x_valid, y_valid = _clothes(data, size=32 if run.body == IMAGENET else 28)
+    body = body_of(run.task)
+    x, y, x_valid, y_valid = _clothes(data, size=32 if body == IMAGENET else 28)
     torch.manual_seed(run.seed)
-    net, head = with_new_head(run.body, data=data, out=out / "pretrained")
+    net, head = with_new_head(body, data=data, out=out / "pretrained")
     begin = error(net, x_valid, y_valid)
-    steps = _STEPS.get(run.body, 140)
+    steps = _STEPS.get(body, 140)
     optimizer = OPTIMIZERS[run.optimizer](groups_of(net, head, run.task), lr=run.lr)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule(run.schedule, steps))
     peaks = [run.lr] * len(optimizer.param_groups)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.other_losses.runs import Run, all_runs, train, validate
+from experiments.other_losses.runs import all_runs, train, validate
 from experiments.other_losses.tasks import TASKS, Task
-from experiments.recovery import recovered, summary
+from experiments.recovery import Run, recovered, summary
 
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=lambda t: t.name)

@@ -13,8 +13,9 @@ from torchvision import datasets
 from adaptlr.measure.provenance import of_groups
 from adaptlr.records import Provenance
 from experiments.fashion import images
+from experiments.recovery import LRS, Run
 from experiments.transfer import runs as transfer
-from experiments.transfer.runs import BODIES, GROUPINGS, LRS, SMALL, Run, all_runs, error, groups_of, pretrain, train, with_new_head
+from experiments.transfer.runs import BODIES, GROUPINGS, SMALL, all_runs, body_of, error, groups_of, pretrain, train, with_new_head
 
 
 class Blobs:
@@ -81,4 +82,4 @@ def test_error_is_the_share_of_wrong_answers() -> None:
 def test_runs_have_names_of_their_own() -> None:
     runs = all_runs((0, 1), BODIES)
     assert len({r.name for r in runs}) == len(runs) == len(BODIES) * 2 * 2 * len(LRS) * 2 * 2
-    assert {r.body for r in runs} == set(BODIES) == {*SMALL, "resnet18"}
+    assert {body_of(r.task) for r in runs} == set(BODIES) == {*SMALL, "resnet18"}
