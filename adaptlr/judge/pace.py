@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Sequence
 
 from adaptlr.judge.history import GroupPast, History
 from adaptlr.judge.thresholds import Thresholds
@@ -46,7 +47,8 @@ def short_way(history: History, reading: Reading, limits: Thresholds) -> float |
     new = all(g.provenance is Provenance.RANDOM for g, _ in moving)
     if not new and not (history.most_noise < limits.new_noise and history.noise < limits.new_noise * history.median(5)):
         return None
-    way = max(way_at_end(history, g, p, reading.step) for g, p in moving)
+    judged = {g.index for g in told_by([g for g, _ in moving])}
+    way = max(way_at_end(history, g, p, reading.step) for g, p in moving if g.index in judged)
     judge = _of_known_length if history.outlook.total_steps is not None else _of_unknown_length
     asked = 1.0 if new else limits.less_way * history.outlook.small_steps
     return way if math.isfinite(way) and judge(history, moving, way / asked, reading.step, limits) else None
@@ -86,6 +88,15 @@ def slack(history: History, reading: Reading, limits: Thresholds) -> bool:
         and statistics.median(p.ratios) * p.progress_frac < limits.slack_frac * history.pace(g, reading) * history.of_peak(g)
         for g, p in moving
     )
+
+
+def told_by(moving: Sequence[GroupReading]) -> Sequence[GroupReading]:
+    """The groups whose steps tell whether a net gets anywhere: those that have learned something, where all have one learning rate.
+
+    A new head beside them goes further by itself, and hides that they hardly move.
+    """
+    body = [g for g in moving if g.provenance.has_learned]
+    return body if body and len({g.effective_lr for g in moving}) == 1 else moving
 
 
 def moves(group: GroupReading) -> bool:

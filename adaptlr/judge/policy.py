@@ -26,7 +26,7 @@ from adaptlr.judge.control import (
 from adaptlr.judge.detect import HOT
 from adaptlr.judge.doubt import doubtful, slowed_by, suspicion_of, worth_a_try
 from adaptlr.judge.history import History
-from adaptlr.judge.pace import moves
+from adaptlr.judge.pace import moves, told_by
 from adaptlr.judge.words import group_name, number, times
 from adaptlr.records import Action, Decision, Finding, GroupReading, Kind, Provenance, Reading
 
@@ -332,9 +332,7 @@ def _warm(
     if not random and ("way" not in finding.evidence or not any(g.provenance.begins for g in moving)):
         done = "its weights are not (all) random, so this may be meant: nothing was changed"
         return control, _decision(Action.HOLD, control, control, finding, done)
-    one_lr = len({g.effective_lr for g in moving}) == 1
-    body = [g for g in moving if g.provenance.has_learned and one_lr]  # the head keeps under its own ceiling
-    fastest = max(body or moving, key=lambda g: g.update_ratio or 0.0)
+    fastest = max(told_by(moving), key=lambda g: g.update_ratio or 0.0)  # a head keeps under its own ceiling
     ratio = fastest.update_ratio or 0.0
     # at once, on a ramp too, whose own steps are too small for a warm-up: what is above the ceiling later is cut as it comes
     target = settings.raise_frac * loosened(_pace(settings, history, reading, fastest), control.groups[fastest.index].progress)

@@ -99,6 +99,28 @@ def test_too_short_a_way_for_a_pretrained_net_with_a_new_head(run: dict, step: i
     assert found(**run, provenance=Provenance.MIXED) == step
 
 
+@pytest.mark.parametrize(
+    ("body", "head", "head_lr", "step"),
+    [
+        pytest.param(5e-5, 5e-3, 1e-3, 7, id="the-head-hides-it"),
+        pytest.param(6e-4, 5e-3, 1e-3, None, id="both-get-there"),
+        pytest.param(5e-5, 5e-3, 1e-2, None, id="as-the-user-had-it"),
+    ],
+)
+def test_at_one_learning_rate_a_pretrained_net_is_judged_by_what_has_learned(
+    body: float, head: float, head_lr: float, step: int | None
+) -> None:
+    history, out = History(outlook=dataclasses.replace(KNOWN, peak_lrs=(1e-3, head_lr))), None
+    for i in range(40):
+        old = group(0, ratio=body, rho=10.0, provenance=Provenance.TRAINED)
+        new = group(1, ratio=head, rho=10.0, lr=head_lr, provenance=Provenance.RANDOM)
+        history, findings = observe(history, reading(i, 2.3, old, new), Thresholds())
+        if findings and out is None:
+            out = i
+            assert [(f.kind, f.groups) for f in findings] == [(Kind.TOO_COLD, (0, 1))]
+    assert out == step
+
+
 def test_a_longer_run_may_go_more_slowly() -> None:
     assert found(ratio=1e-3) is not None
     assert found(ratio=1e-3, outlook=Outlook(total_steps=16_000)) is None
