@@ -1,0 +1,59 @@
+"""One fit of a fastai learner, with or without adaptlr."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from fastai.torch_core import set_seed
+
+from adaptlr.fastai import AdaptLR
+from experiments.record import finite, told, versions, write
+from experiments.recovery import Run, runs_at_all_lrs
+from experiments.stock.tasks import TASKS, Task
+
+_OPTIMIZERS = {"xresnet": "ranger"}  # the others have fastai's Adam
+
+
+def all_runs(seeds: Iterable[int], tasks: Iterable[str]) -> list[Run]:
+    return runs_at_all_lrs({name: [(_OPTIMIZERS.get(name, "adam"), fit) for fit in TASKS[name].fits] for name in tasks}, seeds)
+
+
+def train(run: Run, *, out: Path, data: str, slot: int = 0) -> None:
+    """Fit, and write the run's folder. Weights, batches and dropout depend on the seed alone."""
+    warnings.simplefilter("ignore")
+    task = TASKS[run.task]
+    task.learner(data)  # what is made once a process has drawn its random numbers by then
+    set_seed(run.seed)
+    learn: Any = task.learner(data)
+    begin = _validate(learn)
+    set_seed(run.seed)
+    learn.dls.train.rng = random.Random(run.seed)
+    adapt = AdaptLR() if run.method == "adaptlr" else None
+    with learn.no_bar(), learn.no_logging():
+        fit(learn, run, task, cbs=[adapt] if adapt else [])
+    row: dict[str, Any] = {**asdict(run), "begin": begin, "loss": finite(_validate(learn)), **versions()}
+    if adapt is not None:
+        row |= told(adapt)
+    (out / run.name).mkdir(parents=True, exist_ok=True)
+    write(out / run.name / "run.json", row)
+
+
+def fit(learn: Any, run: Run, task: Task, *, cbs: list[AdaptLR]) -> None:
+    """As fastai's user calls it."""
+    if run.schedule == "fine-tune":
+        learn.fine_tune(task.epochs, run.lr, cbs=cbs)
+    elif run.schedule == "one-cycle":
+        learn.fit_one_cycle(task.epochs, run.lr, cbs=cbs)
+    else:
+        learn.fit(task.epochs, run.lr, cbs=cbs)
+
+
+def _validate(learn: Any) -> float:
+    with learn.no_bar(), torch.random.fork_rng(devices=[]):
+        return float(learn.validate()[0])
