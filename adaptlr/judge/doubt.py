@@ -20,7 +20,8 @@ _TRIAL_LOSSES, _BETTER = 8, 0.05  # of a trial: losses that are compared, and th
 _TRIAL_LEAST, _TRIAL_MOST = 24, 100  # steps that it takes, at most that many where a run's length is unknown,
 _TRIAL_FRAC = 0.6  # and otherwise none that lasts beyond so much of the run
 _TRY_STEPS = 12  # of a run that is slowed down where it is, and half of those that going back must cost for that to be worth it;
-_TRY_LOSSES, _DOWN = 5, 0.1  # losses that are compared, and the share by which they should have come down
+_TRY_LOSSES, _DOWN = 5, 0.1  # losses that are compared, and the share by which they should have come down,
+_SURELY_DOWN = 0.5  # or more where batches differ, but never more than this
 _RISEN = 1.25  # the loss of a broken run over that of the snapshot, from which the two can be told apart
 
 
@@ -54,8 +55,8 @@ def tried(control: Control, reading: Reading, history: History) -> tuple[Control
 
 
 def _came_down(before: Slowed | Suspicion, history: History, *, sure: float = 1.0) -> bool:
-    least = 1 - max(_DOWN, sure * history.doubt(_TRY_LOSSES, _TRIAL_LOSSES))
-    return history.median(_TRY_LOSSES) < history.over_floor(before.loss) * least
+    by = min(max(_DOWN, sure * history.doubt(_TRY_LOSSES, _TRIAL_LOSSES)), _SURELY_DOWN)
+    return history.median(_TRY_LOSSES) < history.over_floor(before.loss) * (1 - by)
 
 
 def suspicion_of(

@@ -362,9 +362,9 @@ class TestSlowDown:
         assert control.rollbacks == 0
         return control
 
-    def judged(self, loss: float) -> tuple[Control, Finding | None]:
+    def judged(self, loss: float, **past: Any) -> tuple[Control, Finding | None]:
         """Twelve steps later."""
-        after = dataclasses.replace(self.PAST, losses=(loss,) * 12)
+        after = dataclasses.replace(self.PAST, losses=(loss,) * 12, **past)
         for step in range(41, 52):
             assert tried(self.slowed(), reading(step, loss), after) == (self.slowed(), None)
         return tried(self.slowed(), reading(52, loss), after)
@@ -373,6 +373,10 @@ class TestSlowDown:
         control, verdict = self.judged(1.7)
         assert verdict is None
         assert control == dataclasses.replace(self.slowed(), slowed=None)
+
+    @pytest.mark.parametrize(("loss", "enough"), [(1.7, False), (1.1, False), (0.9, True)])
+    def test_where_batches_differ_by_more_than_all_of_it_half_is_enough(self, loss: float, enough: bool) -> None:
+        assert (self.judged(loss, calm=2.0)[1] is None) == enough
 
     def test_if_it_does_not_the_run_is_rolled_back_as_if_it_had_not_been_slowed_down(self) -> None:
         control, verdict = self.judged(1.85)
