@@ -154,6 +154,8 @@ def _too_straight(history: History, reading: Reading, moving: Moving, limits: Th
     helped = search is not None and search.helped
     if helped and still < bar and slack(history, reading, limits):
         return _below_the_pace(reading, moving, still)
+    if helped and still < bar and all(p.aligned >= limits.aligned_steps and not p.rising for _, p in moving):
+        return _the_same_way(reading, moving, still)
     if search is not None and history.falling(limits.search_steps, search.falling):
         return None
     if _walks(moving, bar, limits, search):
@@ -183,6 +185,15 @@ def _straight_on(reading: Reading, moving: Moving, *, helped: bool) -> Finding:
         f"straight line"
     )
     return _cold(reading, moving, text, update_ratio=still, walk=walk)
+
+
+def _the_same_way(reading: Reading, moving: Moving, still: float) -> Finding:
+    steps = min(p.aligned for _, p in moving)
+    text = (
+        f"still too cold: no group moves more than {number(still)} of its weight a step, and the gradient has pointed the same way "
+        f"for {steps} steps"
+    )
+    return _cold(reading, moving, text, update_ratio=still, aligned=float(steps))
 
 
 def _will_not_get_far(reading: Reading, moving: Moving, way: float) -> Finding:

@@ -19,6 +19,7 @@ _STRAIGHT, _STRAIGHT_STEPS = 0.7, (10, 16)  # distance over path of a net that w
 _TAME = 0.03  # mean update ratio above which bends are the learning rate's doing
 _START = 5  # losses that make the level at the start,
 _SHOCK = 0.1  # and the update ratio from which those after it say nothing about that
+_ALIGNED = 0.95  # cosine of a gradient with the last one, from which the two point the same way
 _DOZEN, _CALM = 12, 0.015  # steps and their largest update ratio, in which the noise of the loss is that of the batches
 _FIRST, _GENTLE = (6, 12), 0.05  # the same of first steps, while none was calm: weights have not got anywhere yet
 _STAGE_BASELINE = 4  # readings of a stage that make its own baseline
@@ -53,6 +54,7 @@ class GroupPast:
     largest_grad: float = 0.0  # gradient RMS since the start or the last rollback
     spike: float = 0.0  # the newest gradient RMS over the largest before it
     starved_steps: int = 0  # in a row; counted by the rule's own condition on a reading
+    aligned: int = 0  # steps in a row, the newest included, on which the gradient pointed where the last one had
     index: float | None = None  # distance index rho, newest
     largest: float = 0.0  # update ratio
     largest_lr: float = 0.0  # effective learning rate of that step
@@ -270,6 +272,7 @@ def _advance_group(past: GroupPast, now: GroupReading) -> GroupPast:
         largest_grad=max(past.largest_grad, grad) if math.isfinite(grad) else past.largest_grad,
         spike=grad / past.largest_grad if past.largest_grad > 0 and math.isfinite(grad) else 0.0,
         starved_steps=past.starved_steps,
+        aligned=past.aligned + 1 if now.grad_agreement is not None and now.grad_agreement >= _ALIGNED else 0,
         index=now.distance_index,
         largest=max(past.largest, moved),
         largest_lr=now.effective_lr if moved > past.largest else past.largest_lr,

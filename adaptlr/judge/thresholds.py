@@ -65,6 +65,7 @@ class Thresholds:
     search_walk: float = 6.0  # and where the learning rate is ours: nets that trained well are above it after 24 steps, (0, 100]
     search_steps: int = 16  # steps of evidence there, [8, 10000]
     falling_frac: float = 0.8  # and the share of the loss of as many steps ago below which it is falling: no search then, (0, 1]
+    aligned_steps: int = 8  # steps in a row whose gradients point the same way, [2, 10000], after which it goes on though it falls
     found_frac: float = 0.3  # and the share of the loss at the start below which the search is over, and nothing stalls, (0, 1]
     learned_frac: float = 0.6  # of the loss at the start: a run below it is learning, whatever its updates, (0, 1]
     cold_steps: int = 16  # steps of evidence, [8, 10000]: rho is noise before that
@@ -131,6 +132,7 @@ class Thresholds:
             "search_ratio": (0, 1),
             "search_steps": (7, 10_000),
             "falling_frac": (0, 1),
+            "aligned_steps": (1, 10_000),
             "found_frac": (0, 1),
             "cold_steps": (7, 10_000),
             "short_way": (0, 1),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 
+from adaptlr.judge.detect import observe
+from adaptlr.judge.history import History
+from adaptlr.judge.thresholds import Thresholds
 from adaptlr.records import Finding, Kind, Provenance
 from tests.judge.runs import group, kinds, play, reading
 
@@ -160,6 +164,32 @@ def test_the_search_waits_while_the_loss_falls() -> None:
 
     assert found(1.0)
     assert not found(0.97)
+
+
+@pytest.mark.parametrize(
+    ("run", "step"),
+    [
+        pytest.param({}, 8, id="eight-steps-the-same-way"),
+        pytest.param({"agreement": 0.9}, None, id="gradients-turn"),
+        pytest.param({"scale": 1.0}, None, id="the-learning-rate-is-the-users"),
+        pytest.param({"ratio": 0.04}, None, id="steps-are-not-small"),
+        pytest.param({"level": 0.25}, None, id="the-search-is-over"),
+        pytest.param({"turns": True}, None, id="not-in-a-row"),
+        pytest.param({"rising": True}, None, id="a-ramp"),
+    ],
+)
+def test_the_search_goes_on_though_the_loss_falls_while_gradients_point_the_same_way(run: dict[str, Any], step: int | None) -> None:
+    how: dict[str, Any] = {"agreement": 0.98, "scale": 100.0, "ratio": 5e-3, "level": 1.0, "turns": False, "rising": False, **run}
+    history, found = History(), []
+    for i in range(24):
+        lr = 1e-5 * (i + 1 if how["rising"] else 1)
+        g = group(ratio=how["ratio"], lr=lr, scale=how["scale"], rho=100.0)
+        agreement = 0.0 if i == 0 or (how["turns"] and i % 6 == 5) else how["agreement"]
+        loss = 2.3 * how["level"] * 0.97**i if i > 2 else 2.3
+        history, findings = observe(history, reading(i, loss, dataclasses.replace(g, grad_agreement=agreement)), Thresholds())
+        found += findings
+    assert [f.step for f in found[:1]] == ([step] if step else [])
+    assert all(f.kind is Kind.TOO_COLD and f.evidence["aligned"] >= 8 for f in found)
 
 
 def test_the_walk_is_the_same_under_any_schedule() -> None:
