@@ -154,8 +154,8 @@ def _too_straight(history: History, reading: Reading, moving: Moving, limits: Th
     helped = search is not None and search.helped
     if helped and still < bar and slack(history, reading, limits):
         return _below_the_pace(reading, moving, still)
-    if helped and still < bar and all(p.aligned >= limits.aligned_steps and not p.rising for _, p in moving):
-        return _the_same_way(reading, moving, still)
+    if helped and (aligned := _aligned(moving, bar, limits)):
+        return _the_same_way(reading, aligned)
     if search is not None and history.falling(limits.search_steps, search.falling):
         return None
     if _walks(moving, bar, limits, search):
@@ -187,10 +187,30 @@ def _straight_on(reading: Reading, moving: Moving, *, helped: bool) -> Finding:
     return _cold(reading, moving, text, update_ratio=still, walk=walk)
 
 
-def _the_same_way(reading: Reading, moving: Moving, still: float) -> Finding:
+def _aligned(moving: Moving, bar: float, limits: Thresholds) -> Moving:
+    """Groups whose gradients have pointed the same way for long, in steps that are small, on learning rates of ours.
+
+    Either all groups, or, of a net that was raised as a whole, those that are not ahead of the others.
+    """
+    found = [
+        (g, p)
+        for g, p in moving
+        if g.scale != 1.0 and p.aligned >= limits.aligned_steps and not p.rising and statistics.median(p.ratios or (0.0,)) < bar
+    ]
+    if len(found) == len(moving):
+        return found
+    if not all(g.scale > 1.0 for g, _ in moving):
+        return []
+    ahead = max(g.effective_lr for g, p in moving if (g, p) not in found)
+    return [(g, p) for g, p in found if g.effective_lr <= ahead]
+
+
+def _the_same_way(reading: Reading, moving: Moving) -> Finding:
+    still = _pace_of(moving)
     steps = min(p.aligned for _, p in moving)
+    subject = "it moves no" if len(moving) == 1 < len(reading.groups) else "no group moves"
     text = (
-        f"still too cold: no group moves more than {number(still)} of its weight a step, and the gradient has pointed the same way "
+        f"still too cold: {subject} more than {number(still)} of its weight a step, and the gradient has pointed the same way "
         f"for {steps} steps"
     )
     return _cold(reading, moving, text, update_ratio=still, aligned=float(steps))

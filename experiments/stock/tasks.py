@@ -106,7 +106,8 @@ def _prose() -> DataLoaders:
 
 def language_model(_: str) -> Learner:
     config = {**awd_lstm_lm_config, **_SMALL_LSTM}
-    return language_model_learner(_prose(), AWD_LSTM, config=config, pretrained=False, drop_mult=0.3)
+    dls = DataLoaders(*(loader.new() for loader in _prose()))  # each puts its texts in another order, from that of the last one
+    return language_model_learner(dls, AWD_LSTM, config=config, pretrained=False, drop_mult=0.3)
 
 
 @lru_cache

@@ -170,7 +170,7 @@ def test_the_search_waits_while_the_loss_falls() -> None:
     ("run", "step"),
     [
         pytest.param({}, 8, id="eight-steps-the-same-way"),
-        pytest.param({"agreement": 0.9}, None, id="gradients-turn"),
+        pytest.param({"agreement": 0.85}, None, id="gradients-turn"),
         pytest.param({"scale": 1.0}, None, id="the-learning-rate-is-the-users"),
         pytest.param({"ratio": 0.04}, None, id="steps-are-not-small"),
         pytest.param({"level": 0.25}, None, id="the-search-is-over"),
@@ -190,6 +190,27 @@ def test_the_search_goes_on_though_the_loss_falls_while_gradients_point_the_same
         found += findings
     assert [f.step for f in found[:1]] == ([step] if step else [])
     assert all(f.kind is Kind.TOO_COLD and f.evidence["aligned"] >= 8 for f in found)
+
+
+@pytest.mark.parametrize(
+    ("lr", "scales", "found"),
+    [
+        pytest.param(1e-5, (100.0, 100.0), [1], id="a-net-that-was-raised"),
+        pytest.param(3e-5, (100.0, 100.0), [], id="not-what-is-ahead-of-the-others"),
+        pytest.param(1e-5, (1.0, 100.0), [], id="a-group-that-was-fed"),
+        pytest.param(1e-5, (0.1, 0.1), [], id="a-net-that-was-slowed-down"),
+    ],
+)
+def test_of_a_net_that_was_raised_the_search_goes_on_for_groups_whose_gradients_point_the_same_way(
+    lr: float, scales: tuple[float, float], found: list[int]
+) -> None:
+    history, groups = History(), list[int]()
+    for i in range(16):
+        turning = group(0, ratio=5e-3, lr=2e-5, scale=scales[0], rho=100.0)
+        aligned = dataclasses.replace(group(1, ratio=5e-3, lr=lr, scale=scales[1], rho=100.0), grad_agreement=0.95)
+        history, findings = observe(history, reading(i, 2.3 * 0.97**i, turning, aligned), Thresholds())
+        groups += [g for f in findings for g in f.groups]
+    assert sorted(set(groups)) == found
 
 
 def test_the_walk_is_the_same_under_any_schedule() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from fastai.torch_core import set_seed
 from torchvision import datasets
 from torchvision.models import resnet18
 
@@ -49,6 +51,20 @@ def test_a_learner_gives_a_loss_that_its_weights_answer_to(name: str, data: str)
     loss.backward()
     assert torch.isfinite(loss)
     assert any(p.grad is not None and bool(p.grad.any()) for p in learn.model.parameters())
+
+
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable:UserWarning")
+@pytest.mark.filterwarnings("ignore:Constructing a Categorical:DeprecationWarning")
+@pytest.mark.parametrize("name", TASKS)
+def test_a_learner_has_the_same_batches_each_time(name: str, data: str) -> None:
+    firsts = list[Any]()
+    for _ in range(2):
+        TASKS[name].learner(data)
+        set_seed(0)
+        learn: Any = TASKS[name].learner(data)
+        learn.dls.train.rng = random.Random(0)
+        firsts.append(next(iter(learn.dls.train)))
+    assert all(torch.equal(a, b) for a, b in zip(*firsts, strict=True))
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
