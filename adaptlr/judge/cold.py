@@ -11,7 +11,7 @@ import statistics
 from typing import NamedTuple
 
 from adaptlr.judge.history import History
-from adaptlr.judge.pace import LATE, Moving, moves, short_way, slack, way_at_end, well_on
+from adaptlr.judge.pace import LATE, Moving, has_to_learn, moves, short_way, slack, way_at_end, well_on
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.judge.words import group_name, number, place, sentence_groups
 from adaptlr.records import Finding, GroupReading, Kind, Provenance, Reading
@@ -117,6 +117,13 @@ def too_cold(history: History, reading: Reading, limits: Thresholds) -> Finding 
     moving = [(g, p) for g, p in zip(reading.groups, history.groups, strict=True) if moves(g)]
     if not moving or min(p.age for _, p in moving) < limits.cold_steps // 2:
         return None
+    found = _too_cold(history, reading, moving, limits)
+    if found is None or not has_to_learn(history, [g for g, _ in moving], limits):
+        return found
+    return dataclasses.replace(found, evidence={**found.evidence, "to_learn": 1.0})
+
+
+def _too_cold(history: History, reading: Reading, moving: Moving, limits: Thresholds) -> Finding | None:
     helped = any(g.scale != 1.0 for g, _ in moving)
     search = _search(history, reading, moving, limits, helped=helped)
     if (way := short_way(history, reading, limits)) is not None:

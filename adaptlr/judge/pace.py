@@ -32,25 +32,23 @@ def way_at_end(history: History, group: GroupReading, past: GroupPast, step: int
 def short_way(history: History, reading: Reading, limits: Thresholds) -> float | None:
     """The longest way that any group will have gone, if that is too short; None if it is not, or if it is too early to tell.
 
-    A pretrained net with a new head need not go that far, and one without need not go anywhere. Weights that look like a new head
-    may be an old one: it has little loss left, which differs from batch to batch by much of itself.
+    A pretrained net with a new head need not go that far, and one without need not go anywhere.
 
     Source: measured; 260 runs of twenty nets and tasks, 120 to 200 steps, under four optimizers; and an ImageNet ResNet-18.
     """
     moving = [(g, p) for g, p in zip(reading.groups, history.groups, strict=True) if moves(g)]
-    if not any(g.provenance.begins for g, _ in moving):
+    if not has_to_learn(history, [g for g, _ in moving], limits):
         return None
-    if not moving or not history.median(5) >= limits.unlearned_frac * history.start_level:
+    if not history.median(5) >= limits.unlearned_frac * history.start_level:
         return None
     if min(p.age for _, p in moving) < _SOON or any(g.lr < 0.5 * p.peak_lr for g, p in moving):
         return None
     new = all(g.provenance is Provenance.RANDOM for g, _ in moving)
-    if not new and not (history.most_noise < limits.new_noise and history.noise < limits.new_noise * history.median(5)):
-        return None
     judged = {g.index for g in told_by([g for g, _ in moving])}
     way = max(way_at_end(history, g, p, reading.step) for g, p in moving if g.index in judged)
+    less = limits.less_way if len(judged) == len(moving) else limits.body_way
     judge = _of_known_length if history.outlook.total_steps is not None else _of_unknown_length
-    asked = 1.0 if new else limits.less_way * history.outlook.small_steps
+    asked = 1.0 if new else less * history.outlook.small_steps
     return way if math.isfinite(way) and judge(history, moving, way / asked, reading.step, limits) else None
 
 
@@ -88,6 +86,17 @@ def slack(history: History, reading: Reading, limits: Thresholds) -> bool:
         and statistics.median(p.ratios) * p.progress_frac < limits.slack_frac * history.pace(g, reading) * history.of_peak(g)
         for g, p in moving
     )
+
+
+def has_to_learn(history: History, moving: Sequence[GroupReading], limits: Thresholds) -> bool:
+    """A random net, or a pretrained one with a new head.
+
+    What looks like a new head may be an old one: it has little loss left, which differs from batch to batch by much of itself.
+    """
+    if not any(g.provenance.begins for g in moving):
+        return False
+    new = all(g.provenance is Provenance.RANDOM for g in moving)
+    return new or (history.most_noise < limits.new_noise and history.noise < limits.new_noise * history.median(5))
 
 
 def told_by(moving: Sequence[GroupReading]) -> Sequence[GroupReading]:

@@ -329,7 +329,7 @@ def _warm(
     random = not learned and all(g.provenance is Provenance.RANDOM for g in moving)
     if not random and control.acted:
         return control, None
-    if not random and ("way" not in finding.evidence or not any(g.provenance.begins for g in moving)):
+    if not random and "to_learn" not in finding.evidence:
         done = "its weights are not (all) random, so this may be meant: nothing was changed"
         return control, _decision(Action.HOLD, control, control, finding, done)
     fastest = max(told_by(moving), key=lambda g: g.update_ratio or 0.0)  # a head keeps under its own ceiling
@@ -337,7 +337,7 @@ def _warm(
     # at once, on a ramp too, whose own steps are too small for a warm-up: what is above the ceiling later is cut as it comes
     target = settings.raise_frac * loosened(_pace(settings, history, reading, fastest), control.groups[fastest.index].progress)
     wanted = target / ratio if ratio > 0 else 1e3
-    searching = "walk" in finding.evidence or "aligned" in finding.evidence
+    searching = random and ("walk" in finding.evidence or "aligned" in finding.evidence)
     least = settings.raise_again if searching else 1.0
     factor = min(max(wanted, least), 1e6)
     groups = []

@@ -73,6 +73,7 @@ class Thresholds:
     # where nets that trained well go 0.27 to 4 times their weights, and those at a tenth of a good learning rate 0.01 to 0.5
     less_way: float = 0.3  # share of that which a pretrained net with a new head has to go, (0, 1], and large ones less: 0.02 to
     # 0.6 measured where ten times too cold and more, 0.46 to 3.5 where good
+    body_way: float = 0.2  # and what of it has learned, if that is judged without the head, (0, 1]: 0.31 measured where good
     new_noise: float = 0.2  # noise of the loss over its level, (0, 1], under a new head: 0.03 to 0.16; 0.28 to 1.8 under old ones
     unlearned_frac: float = 0.35  # of the loss at the start: a run below it is not judged by its way, (0, 1]
     slack_frac: float = 0.6  # of the pace: below it a learning rate of ours has been cut too far, (0, 1],
@@ -137,6 +138,7 @@ class Thresholds:
             "cold_steps": (7, 10_000),
             "short_way": (0, 1),
             "less_way": (0, 1),
+            "body_way": (0, 1),
             "new_noise": (0, 1),
             "late_frac": (0, 0.99),
             "late_walk": (0, 100),

@@ -193,6 +193,23 @@ def test_the_search_goes_on_though_the_loss_falls_while_gradients_point_the_same
 
 
 @pytest.mark.parametrize(
+    ("provenance", "noise", "new"),
+    [
+        pytest.param(Provenance.RANDOM, 0.5, True, id="random"),
+        pytest.param(Provenance.MIXED, 0.05, True, id="a-new-head"),
+        pytest.param(Provenance.MIXED, 0.5, False, id="an-old-head"),
+        pytest.param(Provenance.TRAINED, 0.05, False, id="no-head"),
+    ],
+)
+def test_who_stands_still_and_has_to_learn_is_told_from_who_does_not(provenance: Provenance, noise: float, new: bool) -> None:
+    losses = [2.3 * (1 + noise * (-1) ** (i // 2)) for i in range(40)]
+    readings = [reading(i, x, group(ratio=1e-4, rho=4.0 / (i + 1), provenance=provenance)) for i, x in enumerate(losses)]
+    found = [f for fs in play(readings)[1] for f in fs if f.kind is Kind.TOO_COLD]
+    assert found
+    assert all(("to_learn" in f.evidence) == new for f in found)
+
+
+@pytest.mark.parametrize(
     ("lr", "scales", "found"),
     [
         pytest.param(1e-5, (100.0, 100.0), [1], id="a-net-that-was-raised"),

@@ -502,11 +502,12 @@ class TestWarm:
 
     @pytest.mark.parametrize("weights", [1_000_000, 110_000_000])
     @pytest.mark.parametrize("old", [[Provenance.MIXED], [Provenance.TRAINED, Provenance.RANDOM]], ids=["one-group", "two-groups"])
-    def test_a_pretrained_net_with_a_new_head_is_raised_once_and_less(self, old: list[Provenance], weights: int) -> None:
+    @pytest.mark.parametrize("sign", ["way", "walk"])
+    def test_a_pretrained_net_with_a_new_head_is_raised_once_and_less(self, old: list[Provenance], weights: int, sign: str) -> None:
         """All groups by one factor, and to 0.4 of the pace, or to that of a net of this size."""
         outlook = Outlook(weights=weights)
         now = reading(7, 2.3, *[group(i, ratio=5e-5, lr=1e-6, provenance=p) for i, p in enumerate(old)])
-        found = finding(Kind.TOO_COLD, *range(len(old)), way=1e-3, update_ratio=5e-5)
+        found = finding(Kind.TOO_COLD, *range(len(old)), update_ratio=5e-5, to_learn=1.0, **{sign: 1e-3})
         before = Control(groups=tuple(GroupControl(per_lr=50.0) for _ in old))
         control, decision = decide(Settings(), before, (found,), now, History(outlook=outlook), (START,))
         assert decision is not None
