@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from adaptlr.judge import cold, heat
+from adaptlr.judge import cold, heat, stalled, starved
 from adaptlr.judge.history import History, advance
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.records import Finding, Kind, Reading
@@ -20,11 +20,11 @@ def observe(history: History, reading: Reading, limits: Thresholds) -> tuple[His
 
     At most one finding says "too high" (the most certain one), and at most one "too low"; weight decay is judged apart.
     """
-    history = cold.count_starved(advance(history, reading), reading, limits)
+    history = starved.count_starved(advance(history, reading), reading, limits)
     if history.floor:
         reading = dataclasses.replace(reading, loss=history.over_floor(reading.loss))
-    hot = next((f for rule in heat.RULES if (f := rule(history, reading, limits))), None)
-    low = None if hot else cold.starved(history, reading, limits) or cold.too_cold(history, reading, limits)
+    hot = next((f for rule in (*heat.RULES, *stalled.RULES) if (f := rule(history, reading, limits))), None)
+    low = None if hot else starved.starved(history, reading, limits) or cold.too_cold(history, reading, limits)
     decay = cold.decay_dominated(history, reading, limits)
     return history, tuple(_as_known(history, f) for f in (hot, low, decay) if f is not None)
 

@@ -1,26 +1,23 @@
 """Rules for learning rates that are too high: (history, reading, thresholds) -> a finding or None. Pure.
 
 ``history`` already holds ``reading``. No rule convicts on one signal: wherever an update ratio or a silent stage accuses, the loss
-has to agree. The order of the rules in :data:`RULES` is the order of their certainty.
+has to agree. The order of the rules in :data:`RULES` is the order of their certainty; those of a loss that does not fall come after
+them (:mod:`adaptlr.judge.stalled`).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import statistics
-from collections.abc import Callable
 
 from adaptlr.judge.history import GroupPast, History
 from adaptlr.judge.thresholds import Thresholds
-from adaptlr.judge.words import number, place, sentence_groups
+from adaptlr.judge.verdict import Rule, finding, plateau, said
+from adaptlr.judge.words import number, sentence_groups
 from adaptlr.records import Finding, Kind, Reading
 
 _FAR, _MUCH_LESS = 0.1, 0.25  # shares of the hottest group's learning rate and update ratio, at which another is not to blame
 _UNMOVED = 1e-3  # sum of update ratios: data may differ as much, a learning rate has done nothing yet
 _SETTLED_STEPS = 8  # before which gradients and running variances are still finding their scale
-
-Rule = Callable[[History, Reading, Thresholds], Finding | None]
 
 
 def non_finite(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
@@ -31,7 +28,7 @@ def non_finite(history: History, reading: Reading, limits: Thresholds) -> Findin
     what = f"the loss is {reading.loss}" if not math.isfinite(reading.loss) else "weights or gradients are not finite"
     hottest = _hottest(history)
     before = f", after updates of {number(hottest)} of the weights in a step" if hottest > limits.hot_ratio else ""
-    return _finding(Kind.NON_FINITE, reading, groups, f"{what}{before}", loss=reading.loss, update_ratio=hottest)
+    return finding(Kind.NON_FINITE, reading, groups, f"{what}{before}", loss=reading.loss, update_ratio=hottest)
 
 
 def bad_batch(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
@@ -48,7 +45,7 @@ def bad_batch(history: History, reading: Reading, limits: Thresholds) -> Finding
     gradients = tuple(i for i, g in enumerate(history.groups) if g.spike >= limits.spike_factor)
     seen = "the gradient" if gradients else "the running variance of a normalisation"
     text = f"one batch made {seen} {number(factor)} times as large as it had been"
-    return _finding(Kind.BAD_BATCH, reading, gradients, text, loss=reading.loss, spike=factor, update_ratio=hottest)
+    return finding(Kind.BAD_BATCH, reading, gradients, text, loss=reading.loss, spike=factor, update_ratio=hottest)
 
 
 def ruinous_step(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
@@ -96,8 +93,8 @@ def divergence(history: History, reading: Reading, limits: Thresholds) -> Findin
     bar = max(least, start + limits.rise_sigmas * history.usual_noise)
     if not all(x > bar for x in last):
         return None
-    text = f"the loss has been above {_said(history, min(last))} for 3 steps; the run began at {_said(history, start)}"
-    return _finding(Kind.DIVERGENCE, reading, _to_blame(history, reading, _moving(reading)), text, loss=reading.loss, start=start)
+    text = f"the loss has been above {said(history, min(last))} for 3 steps; the run began at {said(history, start)}"
+    return finding(Kind.DIVERGENCE, reading, _to_blame(history, reading, _moving(reading)), text, loss=reading.loss, start=start)
 
 
 def regress(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
@@ -114,9 +111,9 @@ def regress(history: History, reading: Reading, limits: Thresholds) -> Finding |
     long = len(history.losses) > 12 and min(history.losses[-12:]) > best + max(limits.regress_frac * learned, margin / 2)
     if not (most or long) or _may_come_back(history, reading, limits):
         return None
-    was, low, back = (_said(history, x) for x in (start, best, now))
+    was, low, back = (said(history, x) for x in (start, best, now))
     text = f"the loss had come down from {was} to {low} and is back at {back}"
-    return _finding(Kind.TOO_HOT, reading, _to_blame(history, reading, hot), text, loss=now, best=best, start=start)
+    return finding(Kind.TOO_HOT, reading, _to_blame(history, reading, hot), text, loss=now, best=best, start=start)
 
 
 def collapse(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
@@ -127,7 +124,7 @@ def collapse(history: History, reading: Reading, limits: Thresholds) -> Finding 
     if history.age < 8:
         return None
     now, start = history.median(5), history.start_level
-    if not (now >= limits.stuck_frac * start or (now >= limits.flat_frac * start and math.isfinite(_plateau(history)))):
+    if not (now >= limits.stuck_frac * start or (now >= limits.flat_frac * start and math.isfinite(plateau(history)))):
         return None
     silent = [
         s.name
@@ -144,143 +141,13 @@ def collapse(history: History, reading: Reading, limits: Thresholds) -> Finding 
     if not silent and not (dead and len(dead) == len(alive)):
         return None
     seen = f"{', '.join(silent)} {'is' if len(silent) == 1 else 'are'} at zero" if silent else "hardly any gradient arrives"
-    text = f"collapsed: {seen}, and the loss is stuck at {_said(history, history.median(5))}"
-    return _finding(
+    text = f"collapsed: {seen}, and the loss is stuck at {said(history, history.median(5))}"
+    return finding(
         Kind.COLLAPSE, reading, _to_blame(history, reading, _moving(reading)), text, stages=tuple(silent), loss=reading.loss
     )
 
 
-def stall(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
-    """The loss has stood still since the first steps while the weights are thrown about: a ramp does this before it breaks.
-
-    Standing still is not enough, some tasks are slow to begin: the loss has to bounce, and by more than it did in smaller steps, or
-    units to die.
-
-    Source: measured on the VGG-like net and the ViT under SGD with one-cycle. Small updates are never accused.
-    """
-    n = limits.stall_steps // 2
-    if len(history.losses) < 2 * n:
-        return None
-    since_best = history.age - history.best_age
-    dying = since_best >= limits.stall_steps and any(stage.died_frac >= limits.died_frac for _, stage in history.stages)
-    bounce = max(limits.bounce_frac, limits.bounce_times * history.most_noise)
-    bouncing = history.noise >= bounce * history.median(n) >= bounce * limits.stall_frac * history.start_level
-    if not (dying or bouncing) or history.median(n) < limits.found_frac * history.start_level:
-        return None
-    if math.isinf(_plateau(history, limits.stall_steps)) and history.median(n) < statistics.median(history.losses[-2 * n : -n]):
-        return None
-    hot = tuple(
-        i
-        for i, (g, now) in enumerate(zip(history.groups, reading.groups, strict=False))
-        if g.age >= limits.stall_steps  # at this learning rate
-        and statistics.median(g.ratios or (0.0,)) >= (limits.stall_ratio if now.scale == 1.0 else limits.search_ratio)
-        and not _walks(g)
-    )
-    if not hot:
-        return None
-    ratio = max(statistics.median(history.groups[i].ratios) for i in hot)
-    text = (
-        f"{sentence_groups(reading, hot)} too hot: updates of {number(ratio)} of the weights a step, "
-        f"and the loss has stood at {_said(history, history.median(n))} for {2 * n} steps"
-    )
-    found = _finding(Kind.TOO_HOT, reading, hot, text, update_ratio=ratio, loss=history.median(n), stalled=2.0 * n)
-    if dying:
-        return _also(found, died=max(stage.died_frac for _, stage in history.stages))
-    return _also(found, bounce=history.noise / history.median(n))
-
-
-def shaken(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
-    """An update as large as the weights replaced them, or several did, and the net has not begun to learn since: one hot group does
-    this, and a net whose weights grow until steps look small again."""
-    age, now = history.age, history.median(7)
-    wild = tuple(i for i, g in enumerate(history.groups) if g.largest >= limits.ruin_ratio)
-    if wild and age == limits.shaken_steps and now > limits.shaken_frac * _doubtless(history):
-        ratio = max(history.groups[i].largest for i in wild)
-        what = f"an update of {number(ratio)} of the weights in one step"
-    else:
-        wild = _replaced(history, reading, limits)
-        if not wild or not limits.replaced_steps <= age <= 2 * limits.replaced_steps:
-            return None
-        if not now > limits.stuck_frac * _doubtless(history):
-            return None
-        ratio = max(history.groups[i].largest for i in wild)
-        what = f"updates of up to {number(ratio)} of the weights have replaced them"
-    text = (
-        f"{sentence_groups(reading, wild)} too hot: {what}, and after {age} steps the loss has only come from "
-        f"{_said(history, history.start_level)} to {_said(history, now)}"
-    )
-    start = history.start_level
-    found = _finding(Kind.TOO_HOT, reading, wild, text, update_ratio=ratio, loss=now, level=start, replaced=float(age))
-    return found if ratio >= limits.ruin_ratio else _also(found, stalled=float(age))
-
-
-def thrown(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
-    """Weights that are thrown about: updates of a twentieth of them and more in a path that leads nowhere, and no loss that falls.
-
-    The loss may be well below its start all the same: the last layer's bias soon knows how frequent each class is.
-
-    Source: measured; recurrent nets and transformers far too hot, whose loss neither bounces nor rises.
-    """
-    n = limits.thrown_steps
-    if history.age < n or history.median(8) < limits.learned_frac * history.start_level:
-        return None
-    if history.falling(16, limits.thrown_frac + history.doubt(3, 3)):
-        return None
-    hot = tuple(
-        i
-        for i, g in enumerate(history.groups)
-        if g.age >= n
-        and statistics.median(g.ratios or (0.0,)) >= limits.thrown_ratio
-        and (g.walk is None or g.walk >= limits.thrown_walk)
-    )
-    if not hot:
-        return None
-    ratio = max(statistics.median(history.groups[i].ratios) for i in hot)
-    text = (
-        f"{sentence_groups(reading, hot)} too hot: updates of {number(ratio)} of the weights a step that lead nowhere, "
-        f"and the loss, {_said(history, history.median(8))}, has hardly fallen for 16 steps"
-    )
-    return _finding(Kind.TOO_HOT, reading, hot, text, update_ratio=ratio, loss=history.median(8), stalled=16.0)
-
-
-def stuck(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
-    """Weights that large updates replaced, and a loss that has not been lower since, for a good part of the run's first half.
-
-    The steps may be small by now: those weights have grown, or their units have been driven to where they no longer answer.
-
-    A net that has learned something under a schedule that comes down is left to that.
-
-    Source: 447 recorded runs of 72 nets; of those that it held against, 60 were ruined and 3 trained well.
-    """
-    since, total = history.age - history.best_age, history.outlook.total_steps
-    if since < limits.stuck_steps or history.best < limits.stuck_best * history.start_level:
-        return None
-    if total is None and since < max(limits.stuck_unknown, history.age / 2):
-        return None
-    if total is not None and not (limits.stuck_share * total <= since and 2 * reading.step < total):
-        return None
-    if history.median(8) < limits.learned_frac * history.start_level and _comes_down(history, reading):
-        return None
-    wild = tuple(
-        g.index
-        for g, past in zip(reading.groups, history.groups, strict=True)
-        if past.largest >= limits.hot_ratio and g.travel is not None and g.travel >= limits.moved_frac
-    )
-    if not wild:
-        return None
-    ratio = max(history.groups[i].largest for i in wild)
-    text = (
-        f"{sentence_groups(reading, wild)} too hot: updates of up to {number(ratio)} of the weights have replaced them, "
-        f"and the loss, {_said(history, history.median(8))}, has not been lower for {since} steps"
-    )
-    found = _finding(Kind.TOO_HOT, reading, wild, text, update_ratio=ratio, loss=history.median(8), stalled=float(since))
-    return _also(found, stuck=float(since))
-
-
-RULES: tuple[Rule, ...] = (
-    *(non_finite, bad_batch, ruinous_step, runaway, divergence, collapse),
-    *(regress, shaken, stall, thrown, stuck),
-)
+RULES: tuple[Rule, ...] = (non_finite, bad_batch, ruinous_step, runaway, divergence, collapse, regress)
 
 
 def _may_recover(history: History, reading: Reading, limits: Thresholds) -> bool:
@@ -303,16 +170,6 @@ def _may_come_back(history: History, reading: Reading, limits: Thresholds) -> bo
     if not best < limits.had_learned_frac * start or not reading.loss < limits.blown_up_factor * start:
         return False
     return not min(history.losses[-limits.spike_steps :]) > best + limits.regress_frac * (start - best)
-
-
-def _comes_down(history: History, reading: Reading) -> bool:
-    """The schedule itself has begun to lower every learning rate: what learns no more at its top may yet do so."""
-    return all(g.lr < history.past(g.index).peak_lr for g in reading.groups if not g.frozen)
-
-
-def _walks(group: GroupPast) -> bool:
-    """The group is getting somewhere: its gradients vouch for the distance it goes."""
-    return group.index is not None and group.index < 5
 
 
 def _hottest(history: History) -> float:
@@ -341,27 +198,6 @@ def _level(history: History) -> float:
     return min(before[0], history.best) if math.isfinite(history.best) else before[0]
 
 
-def _plateau(history: History, steps: int = 12) -> float:
-    """Where a net that answers the same whatever it is shown stands: the lowest of the last losses, if they hardly differ."""
-    last = [x for x in history.losses[-steps:] if math.isfinite(x)]
-    if len(last) < steps:
-        return math.inf
-    spread = max(last) - min(last)
-    return min(last) if spread < 0.15 * abs(last[-1]) else math.inf
-
-
-def _doubtless(history: History) -> float:
-    """The loss at the start, raised by what a median of seven losses may be off it as batches differ."""
-    return history.start_level * (1 + history.doubt(5, 7))
-
-
-def _replaced(history: History, reading: Reading, limits: Thresholds) -> tuple[int, ...]:
-    """Groups that are as far from where they began as weights of their size can be, and did not walk there in a straight line."""
-    far = [g.index for g in reading.groups if g.travel is not None and g.travel >= limits.replaced_frac]
-    walks = [(i, history.groups[i].walk) for i in far]
-    return tuple(i for i, walk in walks if walk is None or walk > limits.search_walk * math.sqrt(history.groups[i].age))
-
-
 def _to_blame(history: History, reading: Reading, groups: tuple[int, ...]) -> tuple[int, ...]:
     """Those groups, but for any that has moved far less than the hottest, on a learning rate far lower than that one's."""
     if len(groups) < 2:
@@ -373,29 +209,11 @@ def _to_blame(history: History, reading: Reading, groups: tuple[int, ...]) -> tu
     )
 
 
-def _said(history: History, loss: float) -> str:
-    """A loss as the user knows it."""
-    return number(history.shown(loss))
-
-
 def _too_hot(history: History, reading: Reading, hot: tuple[int, ...], level: float) -> Finding:
     hot = _to_blame(history, reading, hot)
     ratio = max(history.groups[g].recent_ratio for g in hot)
     text = (
         f"{sentence_groups(reading, hot)} too hot: an update of {number(ratio)} of the weights in one step "
-        f"(healthy: 0.001 to 0.05), and the loss went from {_said(history, level)} to {_said(history, reading.loss)}"
+        f"(healthy: 0.001 to 0.05), and the loss went from {said(history, level)} to {said(history, reading.loss)}"
     )
-    return _finding(Kind.TOO_HOT, reading, hot, text, update_ratio=ratio, loss=reading.loss, level=level)
-
-
-def _also(found: Finding, **evidence: float) -> Finding:
-    return dataclasses.replace(found, evidence={**found.evidence, **evidence})
-
-
-def _finding(
-    kind: Kind, reading: Reading, groups: tuple[int, ...], text: str, *, stages: tuple[str, ...] | None = None, **evidence: float
-) -> Finding:
-    named = stages if stages is not None else tuple(s for g in reading.groups if g.index in groups for s in g.stages)
-    return Finding(
-        step=reading.step, kind=kind, groups=groups, stages=named, message=f"{place(reading)}: {text}", evidence=evidence
-    )
+    return finding(Kind.TOO_HOT, reading, hot, text, update_ratio=ratio, loss=reading.loss, level=level)

@@ -507,7 +507,8 @@ class TestWarm:
         """All groups by one factor, and to 0.4 of the pace, or to that of a net of this size."""
         outlook = Outlook(weights=weights)
         now = reading(7, 2.3, *[group(i, ratio=5e-5, lr=1e-6, provenance=p) for i, p in enumerate(old)])
-        found = finding(Kind.TOO_COLD, *range(len(old)), update_ratio=5e-5, to_learn=1.0, **{sign: 1e-3})
+        evidence = {"update_ratio": 5e-5, "to_learn": 1.0, sign: 1e-3}
+        found = dataclasses.replace(finding(Kind.TOO_COLD, *range(len(old))), evidence=evidence)
         before = Control(groups=tuple(GroupControl(per_lr=50.0) for _ in old))
         control, decision = decide(Settings(), before, (found,), now, History(outlook=outlook), (START,))
         assert decision is not None

@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import adaptlr.controller
 from adaptlr.act.snapshot import Ring
-from adaptlr.judge import cold, control, doubt, heat, policy
+from adaptlr.judge import cold, control, doubt, heat, policy, stalled, starved
 from adaptlr.judge.control import Settings
 from adaptlr.judge.history import History
 from adaptlr.judge.thresholds import Thresholds
@@ -71,8 +71,12 @@ def _only_the_first(ring: Ring, _: int) -> bool:
 
 #: What stands in for a rule: places, names there and stand-ins.
 _OFF: dict[str, tuple[tuple[object, str, object], ...]] = {
-    **{rule.__name__.replace("_", "-"): ((heat, "RULES", tuple(r for r in heat.RULES if r is not rule)),) for rule in heat.RULES},
-    "starved": ((cold, "starved", _never),),
+    **{
+        rule.__name__.replace("_", "-"): ((kind, "RULES", tuple(r for r in kind.RULES if r is not rule)),)
+        for kind in (heat, stalled)
+        for rule in kind.RULES
+    },
+    "starved": ((starved, "starved", _never),),
     "too-cold": ((cold, "too_cold", _never),),
     "way": ((cold, "short_way", _never),),
     "walk": ((cold, "_walks", _never),),

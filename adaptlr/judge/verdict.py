@@ -1,0 +1,42 @@
+"""How a rule puts what it has found, and what several of them ask of a loss. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+from adaptlr.judge.history import History
+from adaptlr.judge.thresholds import Thresholds
+from adaptlr.judge.words import number, place
+from adaptlr.records import Finding, Kind, Reading
+
+Rule = Callable[[History, Reading, Thresholds], Finding | None]
+
+
+def finding(
+    kind: Kind, reading: Reading, groups: tuple[int, ...], text: str, *, stages: tuple[str, ...] | None = None, **evidence: float
+) -> Finding:
+    named = stages if stages is not None else tuple(s for g in reading.groups if g.index in groups for s in g.stages)
+    return Finding(
+        step=reading.step, kind=kind, groups=groups, stages=named, message=f"{place(reading)}: {text}", evidence=evidence
+    )
+
+
+def also(finding: Finding, **evidence: float) -> Finding:
+    """The same finding with more evidence."""
+    return dataclasses.replace(finding, evidence={**finding.evidence, **evidence})
+
+
+def said(history: History, loss: float) -> str:
+    """A loss as the user knows it."""
+    return number(history.shown(loss))
+
+
+def plateau(history: History, steps: int = 12) -> float:
+    """Where a net that answers the same whatever it is shown stands: the lowest of the last losses, if they hardly differ."""
+    last = [x for x in history.losses[-steps:] if math.isfinite(x)]
+    if len(last) < steps:
+        return math.inf
+    spread = max(last) - min(last)
+    return min(last) if spread < 0.15 * abs(last[-1]) else math.inf
