@@ -26,49 +26,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class Fits:
-    """One controller a fit, and the records of each, readable when it is over. An adapter begins and ends them.
+class Records:
+    """What a user reads of the fits that a callback has watched, oldest first in ``runs``. Begins with :meth:`_forget`."""
 
-    Args:
-        act: False watches and warns, and touches nothing.
-        stages: names or modules to observe, or a mapping of label to either; None finds them by rule.
-        trace: a path for the JSON Lines trace, numbered where there is a file already (later fits); None keeps traces in memory.
-        thresholds, settings, sampling: what counts as wrong, what may be done, how much is measured.
-        snapshot_device: where snapshots are kept; None keeps them beside the model.
-    """
-
-    _frameworks: tuple[str, ...] = ()  # packages between the user's call and ours: warnings name the line before them
-
-    def __init__(
-        self,
-        *,
-        act: bool = True,
-        stages: Stages | None = None,
-        trace: str | os.PathLike[str] | None = None,
-        thresholds: Thresholds | None = None,
-        settings: Settings | None = None,
-        sampling: Sampling | None = None,
-        snapshot_device: torch.device | str | None = None,
-    ) -> None:
-        self._trace_path = None if trace is None else Path(trace)
-        self._options: dict[str, Any] = {
-            "act": act,
-            "stages": stages,
-            "thresholds": thresholds,
-            "settings": settings,
-            "sampling": sampling,
-            "snapshot_device": snapshot_device,
-        }
+    def _forget(self) -> None:
         self.runs: list[Trace] = []
         self._controller: Controller | None = None  # of the fit that is under way
         self._scales: tuple[float, ...] = ()  # of the newest fit, when it was over
         self._suggested: tuple[float, ...] = ()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """A copy or a pickle keeps the records, and watches nothing."""
-        return {**self.__dict__, "_controller": None}
-
-    # ------------------------------------------------------------------ what a user reads
 
     @property
     def trace(self) -> Trace:
@@ -103,6 +68,53 @@ class Fits:
 
         return plot(self.trace, **kwargs)
 
+    def _end(self) -> None:
+        if self._controller is not None:
+            self._controller.close()
+            self._scales = self._controller.scales
+            self._suggested = self._controller.suggested_lrs
+            self._controller = None  # it holds the model and the optimizer; the records do not
+
+
+class Fits(Records):
+    """One controller a fit, and the records of each, readable when it is over. An adapter begins and ends them.
+
+    Args:
+        act: False watches and warns, and touches nothing.
+        stages: names or modules to observe, or a mapping of label to either; None finds them by rule.
+        trace: a path for the JSON Lines trace, numbered where there is a file already (later fits); None keeps traces in memory.
+        thresholds, settings, sampling: what counts as wrong, what may be done, how much is measured.
+        snapshot_device: where snapshots are kept; None keeps them beside the model.
+    """
+
+    _frameworks: tuple[str, ...] = ()  # packages between the user's call and ours: warnings name the line before them
+
+    def __init__(
+        self,
+        *,
+        act: bool = True,
+        stages: Stages | None = None,
+        trace: str | os.PathLike[str] | None = None,
+        thresholds: Thresholds | None = None,
+        settings: Settings | None = None,
+        sampling: Sampling | None = None,
+        snapshot_device: torch.device | str | None = None,
+    ) -> None:
+        self._trace_path = None if trace is None else Path(trace)
+        self._options: dict[str, Any] = {
+            "act": act,
+            "stages": stages,
+            "thresholds": thresholds,
+            "settings": settings,
+            "sampling": sampling,
+            "snapshot_device": snapshot_device,
+        }
+        self._forget()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy or a pickle keeps the records, and watches nothing."""
+        return {**self.__dict__, "_controller": None}
+
     # ------------------------------------------------------------------ the length of a fit
 
     def _begin(
@@ -120,7 +132,7 @@ class Fits:
             model,
             optimizer,
             scaler=scaler,
-            trace=None if self._trace_path is None else _free(self._trace_path),
+            trace=None if self._trace_path is None else free_path(self._trace_path),
             total_steps=total_steps,
             peak_lrs=_peak_lrs(optimizer),
             announce=self._say,
@@ -130,17 +142,10 @@ class Fits:
         self.runs.append(controller.trace)
         self._controller = controller.__enter__()
 
-    def _end(self) -> None:
-        if self._controller is not None:
-            self._controller.close()
-            self._scales = self._controller.scales
-            self._suggested = self._controller.suggested_lrs
-            self._controller = None  # it holds the model and the optimizer; the records do not
-
     def _say(self, record: Finding | Decision) -> None:
         from tqdm import tqdm  # noqa: PLC0415  (what draws the bars of these frameworks)
 
-        file, number, module = _caller_outside("adaptlr", "contextlib", "torch", *self._frameworks)
+        file, number, module = caller_outside("adaptlr", "contextlib", "torch", *self._frameworks)
         with tqdm.external_write_mode(file=sys.stderr):  # half-drawn bars make room, and are drawn again below
             warnings.warn_explicit(sentence(record), AdaptLRWarning, file, number, module)
 
@@ -151,7 +156,7 @@ def _peak_lrs(optimizer: torch.optim.Optimizer) -> Sequence[float]:
     return [float(group.get("max_lr", group.get("initial_lr", group["lr"]))) for group in optimizer.param_groups]
 
 
-def _caller_outside(*packages: str) -> tuple[str, int, str]:
+def caller_outside(*packages: str) -> tuple[str, int, str]:
     """File, line and module of the nearest caller that is in none of these packages: where fit was called."""
     frame = sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in packages:
@@ -159,7 +164,7 @@ def _caller_outside(*packages: str) -> tuple[str, int, str]:
     return frame.f_code.co_filename, frame.f_lineno, frame.f_globals.get("__name__", "")
 
 
-def _free(path: Path) -> Path:
+def free_path(path: Path) -> Path:
     """``run.jsonl``, or else the first of ``run-2.jsonl``, ``run-3.jsonl``, ... that does not exist."""
     numbered = (path.with_stem(f"{path.stem}-{n}") for n in itertools.count(2))
     return next(p for p in itertools.chain([path], numbered) if not p.exists())

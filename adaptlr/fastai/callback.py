@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -21,19 +19,19 @@ from fastprogress.fastprogress import ConsoleProgressBar, printing
 
 from adaptlr.controller import AdaptLRWarning, Controller, sentence
 from adaptlr.fastai.optimizer import port_of
+from adaptlr.fits import Records, caller_outside, free_path
 from adaptlr.judge.control import Settings
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.measure.stages import Stages
 from adaptlr.observer import Sampling
 from adaptlr.records import Decision, Finding
 from adaptlr.standin import StandIn
-from adaptlr.trace import Trace
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 
-class AdaptLR(Callback):
+class AdaptLR(Records, Callback):
     """Watches a Learner train, says when a learning rate is wrong, and puts it right.
 
     Give it to one fit, ``learn.fit_one_cycle(10, 1e-2, cbs=AdaptLR())``, or to a Learner for all: ``Learner(..., cbs=AdaptLR())``.
@@ -87,48 +85,10 @@ class AdaptLR(Callback):
 
     def _init_state(self) -> None:
         """fastai calls it after unpickling too: a copy starts with no records and watches nothing yet."""
-        self.runs: list[Trace] = []
-        self._controller: Controller | None = None  # of the fit that is under way
-        self._scales: tuple[float, ...] = ()  # of the newest fit, when it was over
-        self._suggested: tuple[float, ...] = ()
+        self._forget()
         self._guard: StandIn | None = None
         self._in_epoch = False
         self._has_loss = False  # this batch has got as far as its loss
-
-    # ------------------------------------------------------------------ what a user reads
-
-    @property
-    def trace(self) -> Trace:
-        """All records of the newest fit. ``runs`` holds those of every fit, oldest first."""
-        if not self.runs:
-            raise RuntimeError("nothing has been recorded yet: fit with this callback first")
-        return self.runs[-1]
-
-    @property
-    def findings(self) -> list[Finding]:
-        """What was found wrong in the newest fit, each event once."""
-        return self.runs[-1].findings if self.runs else []
-
-    @property
-    def decisions(self) -> list[Decision]:
-        """What was done in the newest fit."""
-        return self.runs[-1].decisions if self.runs else []
-
-    @property
-    def scales(self) -> tuple[float, ...]:
-        """Each parameter group's multiplier on its scheduled learning rate, now or at the newest fit's end; 1 is untouched."""
-        return self._scales if self._controller is None else self._controller.scales
-
-    @property
-    def suggested_lrs(self) -> tuple[float, ...]:
-        """What to write next time: each group's largest effective lr since the last decision, in the newest fit."""
-        return self._suggested if self._controller is None else self._controller.suggested_lrs
-
-    def plot(self, **kwargs: Any) -> Figure:
-        """The newest fit in one picture; arguments as in :func:`adaptlr.show.plot.plot`."""
-        from adaptlr.show.plot import plot  # noqa: PLC0415  (matplotlib loads only when asked for)
-
-        return plot(self.trace, **kwargs)
 
     # ------------------------------------------------------------------ events
 
@@ -173,7 +133,7 @@ class AdaptLR(Callback):
             learn.model,
             port_of(learn.opt, self._snapshot_device),
             scaler=vars(learn).get("scaler"),  # MixedPrecision's; by vars, since a Learner also has whatever its model has
-            trace=None if self._trace_path is None else _free(self._trace_path),
+            trace=None if self._trace_path is None else free_path(self._trace_path),
             snapshot_device=self._snapshot_device,
             total_steps=_optimizer_steps(learn),
             peak_lrs=_peak_lrs(learn),
@@ -187,11 +147,7 @@ class AdaptLR(Callback):
         if self._guard is not None:
             self._guard.remove()
             self._guard = None
-        if self._controller is not None:
-            self._controller.close()
-            self._scales = self._controller.scales
-            self._suggested = self._controller.suggested_lrs
-            self._controller = None  # it holds the model and the optimizer; the records do not
+        self._end()
 
     def _watch_epochs(self, with_events: Callable[..., None], what: Callable[[], None], event: str, *args: Any) -> None:
         if event != "epoch":
@@ -210,7 +166,7 @@ class AdaptLR(Callback):
         """Warn, and nothing else, so that a thing is said once: a terminal shows warnings and progress bar on one screen, and in a
         notebook what is written through the bar is lost when the table gets its next row."""
         _clear_bar_line(getattr(getattr(self.learn, "progress", None), "pbar", None))
-        file, number, module = _call_of_the_user()
+        file, number, module = caller_outside("adaptlr", "fastai", "fastcore")
         warnings.warn_explicit(sentence(record), AdaptLRWarning, file, number, module)
 
 
@@ -237,17 +193,3 @@ def _clear_bar_line(bar: object) -> None:
     """On a terminal the cursor stands behind a half-drawn bar: blank it, or the text is appended. It is drawn again below."""
     if isinstance(bar, ConsoleProgressBar) and bar.display and printing():
         print("\r" + " " * bar.max_len, end="\r", flush=True)
-
-
-def _call_of_the_user() -> tuple[str, int, str]:
-    """File, line and module of the nearest caller that is neither fastai nor this package: where fit was called."""
-    frame = sys._getframe()
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("adaptlr", "fastai", "fastcore"):
-        frame = frame.f_back
-    return frame.f_code.co_filename, frame.f_lineno, frame.f_globals.get("__name__", "")
-
-
-def _free(path: Path) -> Path:
-    """``run.jsonl``, or else the first of ``run-2.jsonl``, ``run-3.jsonl``, ... that does not exist."""
-    numbered = (path.with_stem(f"{path.stem}-{n}") for n in itertools.count(2))
-    return next(p for p in itertools.chain([path], numbered) if not p.exists())
