@@ -55,6 +55,7 @@ class GroupPast:
     spike: float = 0.0  # the newest gradient RMS over the largest before it
     starved_steps: int = 0  # in a row; counted by the rule's own condition on a reading
     aligned: int = 0  # steps in a row, the newest included, on which the gradient pointed where the last one had
+    agreement: float = 0.0  # of a gradient with the last one, mean of the last dozen or so steps
     index: float | None = None  # distance index rho, newest
     largest: float = 0.0  # update ratio
     largest_lr: float = 0.0  # effective learning rate of that step
@@ -257,6 +258,7 @@ class History:
 def _advance_group(past: GroupPast, now: GroupReading) -> GroupPast:
     ratio = now.update_ratio
     grad = now.grad_rms if now.grad_rms is not None else 0.0
+    agrees = now.grad_agreement if now.grad_agreement is not None and math.isfinite(now.grad_agreement) else 0.0
     age = past.age + 1
     moved = ratio if ratio is not None and math.isfinite(ratio) else 0.0
     path = past.path + moved
@@ -272,7 +274,8 @@ def _advance_group(past: GroupPast, now: GroupReading) -> GroupPast:
         largest_grad=max(past.largest_grad, grad) if math.isfinite(grad) else past.largest_grad,
         spike=grad / past.largest_grad if past.largest_grad > 0 and math.isfinite(grad) else 0.0,
         starved_steps=past.starved_steps,
-        aligned=past.aligned + 1 if now.grad_agreement is not None and now.grad_agreement >= _ALIGNED else 0,
+        aligned=past.aligned + 1 if agrees >= _ALIGNED else 0,
+        agreement=past.agreement + (agrees - past.agreement) / min(age, _DOZEN),
         index=now.distance_index,
         largest=max(past.largest, moved),
         largest_lr=now.effective_lr if moved > past.largest else past.largest_lr,

@@ -48,6 +48,7 @@ class Thresholds:
     thrown_walk: float = 200.0  # path over vouched distance of a walk that leads nowhere, (0, 1e9]: good ones are mostly below
     thrown_frac: float = 0.9  # share of the loss of 16 steps ago below which it falls all the same, (0, 1]
     thrown_steps: int = 24  # steps of evidence, [12, 1000]
+    swing: float = 0.2  # mean cosine of a gradient with the last one, sign turned, from which it swings across a valley, (0, 1]
     starved_share: float = 0.01  # a group's update ratio over the median of the others' at which it is starved, (0, 1)
     starved_ratio: float = 1e-4  # and its update ratio itself, (0, 1): below it a weight needs 10,000 steps to move by its own size
     starved_steps: int = 4  # steps in a row, [1, 1000]
@@ -122,6 +123,7 @@ class Thresholds:
             "thrown_walk": (0, 1e9),
             "thrown_frac": (0, 1),
             "thrown_steps": (11, 1000),
+            "swing": (0, 1),
             "starved_share": (0, 1),
             "starved_ratio": (0, 1),
             "starved_steps": (0, 1000),

@@ -95,13 +95,17 @@ class TestThrown:
             pytest.param({"walk": 100.0}, None, id="getting-somewhere"),
             pytest.param({"per_step": 0.99}, None, id="the-loss-falls"),
             pytest.param({"level": 1.2}, None, id="learned-much"),
+            pytest.param({"agreement": -0.3}, None, id="across-a-valley"),
+            pytest.param({"agreement": -0.1}, 23, id="thrown-and-gradients-turn-a-little"),
         ],
     )
     def test_table(self, run: dict[str, Any], step: int | None) -> None:
-        how: dict[str, Any] = {"ratio": 0.06, "walk": 400.0, "per_step": 1.0, "level": 1.6, **run}
+        how: dict[str, Any] = {"ratio": 0.06, "walk": 400.0, "per_step": 1.0, "level": 1.6, "agreement": 0.0, **run}
         losses = [2.3] * 5 + [how["level"] * how["per_step"] ** i for i in range(40)]
+        groups = [group(ratio=how["ratio"], rho=how["walk"] and how["walk"] / (i + 1)) for i in range(len(losses))]
         readings = [
-            reading(i, x, group(ratio=how["ratio"], rho=how["walk"] and how["walk"] / (i + 1))) for i, x in enumerate(losses)
+            reading(i, x, dataclasses.replace(g, grad_agreement=how["agreement"]))
+            for i, (x, g) in enumerate(zip(losses, groups, strict=True))
         ]
         found = [(f.step, f.kind) for fs in play(readings)[1] for f in fs]
         assert found[:1] == ([(step, Kind.TOO_HOT)] if step else [])
