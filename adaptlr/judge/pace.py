@@ -22,11 +22,15 @@ _BLIND = 48  # steps from which a run of unknown length is judged, as if it were
 
 
 def way_at_end(history: History, group: GroupReading, past: GroupPast, step: int) -> float:
-    """The way that a group will have gone, in weights. A run of unknown length is taken to be half over."""
+    """The way that a group will have gone, in weights. A run of unknown length is taken to be half over.
+
+    Steps that have just become larger, twice in a row, stay so: RAdam's first five are not yet adapted.
+    """
     if not past.ratios:
         return 0.0
     ahead = history.ahead(group, step)
-    return past.progress_frac * (past.way + statistics.median(past.ratios) * (ahead if ahead is not None else step + 1))
+    ratio = max(statistics.median(past.ratios), min(past.ratios[-2:]))
+    return past.progress_frac * (past.way + ratio * (ahead if ahead is not None else step + 1))
 
 
 def short_way(history: History, reading: Reading, limits: Thresholds) -> float | None:

@@ -122,6 +122,23 @@ def test_at_one_learning_rate_a_pretrained_net_is_judged_by_what_has_learned(
     assert out == step
 
 
+@pytest.mark.parametrize(
+    ("ratios", "cold"),
+    [
+        pytest.param([1e-4] * 8, True, id="small"),
+        pytest.param([1e-4] * 6 + [2e-3] * 2, False, id="then-larger-as-radam-s-are"),
+        pytest.param([1e-4] * 7 + [2e-3], True, id="one-that-is-larger"),
+        pytest.param([2e-3] * 6 + [1e-4] * 2, False, id="then-smaller"),
+    ],
+)
+def test_steps_that_have_become_larger_stay_so(ratios: list[float], cold: bool) -> None:
+    history, found = History(outlook=KNOWN), list[Finding]()
+    for i, ratio in enumerate(ratios):
+        history, findings = observe(history, reading(i, 2.3, group(ratio=ratio, rho=100.0)), Thresholds())
+        found += findings
+    assert bool(found) == cold
+
+
 def test_a_longer_run_may_go_more_slowly() -> None:
     assert found(ratio=1e-3) is not None
     assert found(ratio=1e-3, outlook=Outlook(total_steps=16_000)) is None
