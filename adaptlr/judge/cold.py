@@ -8,7 +8,7 @@ import statistics
 from typing import NamedTuple
 
 from adaptlr.judge.history import History
-from adaptlr.judge.pace import LATE, Moving, has_to_learn, moves, short_way, slack, well_on
+from adaptlr.judge.pace import LATE, Moving, has_to_learn, moves, short_way, slack, told_by, well_on
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.judge.words import group_name, number, place, sentence_groups
 from adaptlr.records import Finding, Kind, Reading
@@ -136,10 +136,12 @@ def _the_same_way(reading: Reading, moving: Moving) -> Finding:
 
 
 def _will_not_get_far(reading: Reading, moving: Moving, way: float) -> Finding:
-    still = max(statistics.median(p.ratios) for _, p in moving if p.ratios)
+    judged = {g.index for g in told_by([g for g, _ in moving])}
+    still = max(statistics.median(p.ratios) for g, p in moving if p.ratios and g.index in judged)
+    who = "no group" if len(judged) == len(moving) else "no group but the new head"
     text = (
-        f"too cold: at this pace, {number(still)} of the weights a step, no group will have gone further than "
-        f"{number(way)} times its weights when the run ends"
+        f"too cold: at this pace, {number(still)} of the weights a step, {who} will have gone further than {number(way)} times its "
+        f"weights when the run ends"
     )
     return _cold(reading, moving, text, update_ratio=still, way=way)
 

@@ -119,6 +119,7 @@ def test_at_one_learning_rate_a_pretrained_net_is_judged_by_what_has_learned(
         if findings and out is None:
             out = i
             assert [(f.kind, f.groups) for f in findings] == [(Kind.TOO_COLD, (0, 1))]
+            assert "no group but the new head will have gone further than" in findings[0].message
     assert out == step
 
 
