@@ -125,14 +125,31 @@ class TestStuck:
             pytest.param({"lowest": 0.8}, None, id="learned-much"),
             pytest.param({"per_step": 0.997}, None, id="the-loss-falls"),
             pytest.param({"lowest": 1.2}, 46, id="learned-something"),
-            pytest.param({"lowest": 1.2, "anneal": 0.99}, None, id="learned-something-and-the-schedule-comes-down"),
-            pytest.param({"lowest": 1.2, "anneal": 1.01}, 46, id="learned-something-and-the-schedule-goes-up"),
-            pytest.param({"anneal": 0.99}, 46, id="learned-little-and-the-schedule-comes-down"),
+            pytest.param({"lowest": 1.1, "noise": 0.1, "anneal": 0.99}, None, id="learned-noisily-and-the-schedule-comes-down"),
+            pytest.param({"lowest": 1.1, "noise": 0.1, "anneal": 1.01}, 46, id="learned-noisily-and-the-schedule-goes-up"),
+            pytest.param({"noise": 0.1, "anneal": 0.99}, 46, id="learned-little-and-the-schedule-comes-down"),
+            pytest.param({"lowest": 1.2, "anneal": 0.99}, 46, id="learned-evenly-and-the-schedule-comes-down"),
         ],
     )
     def test_table(self, run: dict[str, Any], step: int | None) -> None:
-        how: dict[str, Any] = {"anneal": 1.0, "total": 400, "first": 0.12, "travel": 0.6, "lowest": 1.8, "per_step": 1.0, **run}
-        losses = [2.3] * 5 + [how["lowest"]] * 8 + [1.05 * how["lowest"] * how["per_step"] ** i for i in range(200)]
+        how: dict[str, Any] = {
+            "noise": 0.0,
+            "anneal": 1.0,
+            "total": 400,
+            "first": 0.12,
+            "travel": 0.6,
+            "lowest": 1.8,
+            "per_step": 1.0,
+            **run,
+        }
+        losses = (
+            [2.3] * 5
+            + [how["lowest"]] * 8
+            + [
+                1.05 * (1 + how["noise"]) * how["lowest"] * how["per_step"] ** i * (1 + how["noise"] * (-1) ** i)
+                for i in range(200)
+            ]
+        )
         history, found = History(outlook=Outlook(total_steps=how["total"])), []
         for i, loss in enumerate(losses):
             g = group(ratio=how["first"] if i == 3 else 0.005, rho=100.0, lr=1e-3 * how["anneal"] ** i)
