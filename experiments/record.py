@@ -6,14 +6,12 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from adaptlr.fastai import AdaptLR
-    from adaptlr.records import Decision
 
 
 def finite(value: Any) -> float | None:
@@ -22,19 +20,16 @@ def finite(value: Any) -> float | None:
 
 
 def told(adapt: AdaptLR) -> dict[str, Any]:
-    """What adaptlr found and did."""
+    """What adaptlr found and did, in all fits that it watched; the scales are those of the newest."""
     return {
-        "decisions": in_words(adapt.decisions),
-        "findings": [{"step": f.step, "kind": str(f.kind), "message": f.message} for f in adapt.findings],
+        "decisions": [
+            {"step": d.step, "action": str(d.action), "restored_step": d.restored_step, "message": d.message, "advice": d.advice}
+            for trace in adapt.runs
+            for d in trace.decisions
+        ],
+        "findings": [{"step": f.step, "kind": str(f.kind), "message": f.message} for trace in adapt.runs for f in trace.findings],
         "scales": list(adapt.scales),
     }
-
-
-def in_words(decisions: Iterable[Decision]) -> list[dict[str, Any]]:
-    return [
-        {"step": d.step, "action": str(d.action), "restored_step": d.restored_step, "message": d.message, "advice": d.advice}
-        for d in decisions
-    ]
 
 
 def versions() -> dict[str, str]:

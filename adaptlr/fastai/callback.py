@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,9 +26,6 @@ from adaptlr.measure.stages import Stages
 from adaptlr.observer import Sampling
 from adaptlr.records import Decision, Finding
 from adaptlr.standin import StandIn
-
-if TYPE_CHECKING:
-    pass
 
 
 class AdaptLR(Records, Callback):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import statistics
 from typing import NamedTuple
 
 from adaptlr.judge.history import History
 from adaptlr.judge.pace import LATE, Moving, has_to_learn, moves, short_way, slack, told_by, well_on
 from adaptlr.judge.thresholds import Thresholds
-from adaptlr.judge.words import group_name, number, place, sentence_groups
+from adaptlr.judge.verdict import also, finding
+from adaptlr.judge.words import group_name, number, sentence_groups
 from adaptlr.records import Finding, Kind, Reading
 
 
@@ -32,7 +31,7 @@ def too_cold(history: History, reading: Reading, limits: Thresholds) -> Finding 
     found = _too_cold(history, reading, moving, limits)
     if found is None or not has_to_learn(history, [g for g, _ in moving], limits):
         return found
-    return dataclasses.replace(found, evidence={**found.evidence, "to_learn": 1.0})
+    return also(found, to_learn=1.0)
 
 
 def _too_cold(history: History, reading: Reading, moving: Moving, limits: Thresholds) -> Finding | None:
@@ -84,7 +83,7 @@ def _too_straight(history: History, reading: Reading, moving: Moving, limits: Th
 
 
 def _pace_of(moving: Moving) -> float:
-    return max(statistics.median(p.ratios) if p.ratios else 0.0 for _, p in moving)
+    return max(p.ratio for _, p in moving)
 
 
 def _walks(moving: Moving, bar: float, limits: Thresholds, search: _Search | None) -> bool:
@@ -96,14 +95,8 @@ def _walks(moving: Moving, bar: float, limits: Thresholds, search: _Search | Non
 
 
 def _straight_on(reading: Reading, moving: Moving, *, helped: bool) -> Finding:
-    still = _pace_of(moving)
     walk = max((p.walk for _, p in moving if p.walk is not None), default=0.0)
-    subject = "it moves no" if len(moving) == 1 < len(reading.groups) else "no group moves"
-    text = (
-        f"{'still ' if helped else ''}too cold: {subject} more than {number(still)} of its weight a step, and the walk so far is a "
-        f"straight line"
-    )
-    return _cold(reading, moving, text, update_ratio=still, walk=walk)
+    return _hardly_moves(reading, moving, "the walk so far is a straight line", helped=helped, walk=walk)
 
 
 def _aligned(moving: Moving, bar: float, limits: Thresholds) -> Moving:
@@ -111,11 +104,7 @@ def _aligned(moving: Moving, bar: float, limits: Thresholds) -> Moving:
 
     Either all groups, or, of a net that was raised as a whole, those that are not ahead of the others.
     """
-    found = [
-        (g, p)
-        for g, p in moving
-        if g.scale != 1.0 and p.aligned >= limits.aligned_steps and not p.rising and statistics.median(p.ratios or (0.0,)) < bar
-    ]
+    found = [(g, p) for g, p in moving if g.scale != 1.0 and p.aligned >= limits.aligned_steps and not p.rising and p.ratio < bar]
     if len(found) == len(moving):
         return found
     if not all(g.scale > 1.0 for g, _ in moving):
@@ -125,19 +114,21 @@ def _aligned(moving: Moving, bar: float, limits: Thresholds) -> Moving:
 
 
 def _the_same_way(reading: Reading, moving: Moving) -> Finding:
-    still = _pace_of(moving)
     steps = min(p.aligned for _, p in moving)
+    sign = f"the gradient has pointed the same way for {steps} steps"
+    return _hardly_moves(reading, moving, sign, helped=True, aligned=float(steps))
+
+
+def _hardly_moves(reading: Reading, moving: Moving, sign: str, *, helped: bool, **evidence: float) -> Finding:
+    still = _pace_of(moving)
     subject = "it moves no" if len(moving) == 1 < len(reading.groups) else "no group moves"
-    text = (
-        f"still too cold: {subject} more than {number(still)} of its weight a step, and the gradient has pointed the same way "
-        f"for {steps} steps"
-    )
-    return _cold(reading, moving, text, update_ratio=still, aligned=float(steps))
+    text = f"{'still ' if helped else ''}too cold: {subject} more than {number(still)} of its weight a step, and {sign}"
+    return _cold(reading, moving, text, update_ratio=still, **evidence)
 
 
 def _will_not_get_far(reading: Reading, moving: Moving, way: float) -> Finding:
-    judged = {g.index for g in told_by([g for g, _ in moving])}
-    still = max(statistics.median(p.ratios) for g, p in moving if p.ratios and g.index in judged)
+    judged = told_by(moving)
+    still = _pace_of(judged)
     who = "no group" if len(judged) == len(moving) else "no group but the new head"
     text = (
         f"too cold: at this pace, {number(still)} of the weights a step, {who} will have gone further than {number(way)} times its "
@@ -157,14 +148,8 @@ def _below_the_pace(reading: Reading, moving: Moving, still: float) -> Finding:
 
 def _cold(reading: Reading, moving: Moving, text: str, **evidence: float) -> Finding:
     groups = tuple(g.index for g, _ in moving)
-    return Finding(
-        step=reading.step,
-        kind=Kind.TOO_COLD,
-        groups=groups,
-        stages=tuple(s for g in reading.groups for s in g.stages),
-        message=f"{place(reading)}: {sentence_groups(reading, groups)} {text}",
-        evidence=evidence,
-    )
+    every = tuple(s for g in reading.groups for s in g.stages)
+    return finding(Kind.TOO_COLD, reading, groups, f"{sentence_groups(reading, groups)} {text}", stages=every, **evidence)
 
 
 def _bar(history: History, limits: Thresholds, search: _Search | None) -> float:
@@ -212,11 +197,5 @@ def decay_dominated(history: History, reading: Reading, limits: Thresholds) -> F
         f"lr x weight decay takes {number(g.lr_weight_decay)} of every weight away each step, "
         f"the whole update is {number(g.update_ratio or 0)}"
     )
-    return Finding(
-        step=reading.step,
-        kind=Kind.DECAY_DOMINATED,
-        groups=tuple(out),
-        stages=tuple(s for i in out for s in reading.groups[i].stages),
-        message=f"{place(reading)}: {text}",
-        evidence={"lr_weight_decay": g.lr_weight_decay, "update_ratio": g.update_ratio or 0.0},
-    )
+    evidence = {"lr_weight_decay": g.lr_weight_decay, "update_ratio": g.update_ratio or 0.0}
+    return finding(Kind.DECAY_DOMINATED, reading, tuple(out), text, **evidence)

@@ -76,6 +76,11 @@ class GroupPast:
         )
 
     @property
+    def ratio(self) -> float:
+        """The update ratio of the last few steps, their median; 0 while there are none."""
+        return statistics.median(self.ratios or (0.0,))
+
+    @property
     def progress_frac(self) -> float:
         """Share of an update that gets anywhere: without momentum, most of it is noise that the next one takes back."""
         return 1.0 if self.straight is None else min(1.0, self.straight / _STRAIGHT)

@@ -7,7 +7,6 @@ scale. What it needs grows with the root of the number of steps, since the longe
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Sequence
 
 from adaptlr.judge.history import GroupPast, History
@@ -29,7 +28,7 @@ def way_at_end(history: History, group: GroupReading, past: GroupPast, step: int
     if not past.ratios:
         return 0.0
     ahead = history.ahead(group, step)
-    ratio = max(statistics.median(past.ratios), min(past.ratios[-2:]))
+    ratio = max(past.ratio, min(past.ratios[-2:]))
     return past.progress_frac * (past.way + ratio * (ahead if ahead is not None else step + 1))
 
 
@@ -48,8 +47,8 @@ def short_way(history: History, reading: Reading, limits: Thresholds) -> float |
     if min(p.age for _, p in moving) < _SOON or any(g.lr < 0.5 * p.peak_lr for g, p in moving):
         return None
     new = all(g.provenance is Provenance.RANDOM for g, _ in moving)
-    judged = {g.index for g in told_by([g for g, _ in moving])}
-    way = max(way_at_end(history, g, p, reading.step) for g, p in moving if g.index in judged)
+    judged = told_by(moving)
+    way = max(way_at_end(history, g, p, reading.step) for g, p in judged)
     less = limits.less_way if len(judged) == len(moving) else limits.body_way
     judge = _of_known_length if history.outlook.total_steps is not None else _of_unknown_length
     asked = 1.0 if new else less * history.outlook.small_steps
@@ -87,7 +86,7 @@ def slack(history: History, reading: Reading, limits: Thresholds) -> bool:
         return False
     return all(
         p.progress_frac < limits.jagged_frac
-        and statistics.median(p.ratios) * p.progress_frac < limits.slack_frac * history.pace(g, reading) * history.of_peak(g)
+        and p.ratio * p.progress_frac < limits.slack_frac * history.pace(g, reading) * history.of_peak(g)
         for g, p in moving
     )
 
@@ -103,13 +102,13 @@ def has_to_learn(history: History, moving: Sequence[GroupReading], limits: Thres
     return new or (history.most_noise < limits.new_noise and history.noise < limits.new_noise * history.median(5))
 
 
-def told_by(moving: Sequence[GroupReading]) -> Sequence[GroupReading]:
+def told_by(moving: Moving) -> Moving:
     """The groups whose steps tell whether a net gets anywhere: those that have learned something, where all have one learning rate.
 
     A new head beside them goes further by itself, and hides that they hardly move.
     """
-    body = [g for g in moving if g.provenance.has_learned]
-    return body if body and len({g.effective_lr for g in moving}) == 1 else moving
+    body = [(g, p) for g, p in moving if g.provenance.has_learned]
+    return body if body and len({g.effective_lr for g, _ in moving}) == 1 else moving
 
 
 def moves(group: GroupReading) -> bool:

@@ -161,7 +161,7 @@ def _slow_down(
     for i in _accused(control, finding):
         g, pace = groups[i], _pace(settings, history, reading, reading.groups[i])
         ceiling = pace if g.ceiling is None else min(pace, g.ceiling)
-        ratio = statistics.median(history.past(i).ratios or (0.0,))
+        ratio = history.past(i).ratio
         share = min(1.0, loosened(ceiling, g.progress) / ratio) if ratio > 0 else 1.0
         groups[i] = dataclasses.replace(g, scale=g.scale * share, ceiling=ceiling, warmup=1.0)
     held = _with_followers(tuple(groups), reading)
@@ -332,7 +332,8 @@ def _warm(
     if not random and "to_learn" not in finding.evidence:
         done = "its weights are not (all) random, so this may be meant: nothing was changed"
         return control, _decision(Action.HOLD, control, control, finding, done)
-    fastest = max(told_by(moving), key=lambda g: g.update_ratio or 0.0)  # a head keeps under its own ceiling
+    judged = told_by([(g, history.past(g.index)) for g in moving])
+    fastest = max((g for g, _ in judged), key=lambda g: g.update_ratio or 0.0)  # a head keeps under its own ceiling
     ratio = fastest.update_ratio or 0.0
     # at once, on a ramp too, whose own steps are too small for a warm-up: what is above the ceiling later is cut as it comes
     target = settings.raise_frac * loosened(_pace(settings, history, reading, fastest), control.groups[fastest.index].progress)

@@ -39,12 +39,12 @@ def stall(history: History, reading: Reading, limits: Thresholds) -> Finding | N
         i
         for i, (g, now) in enumerate(zip(history.groups, reading.groups, strict=False))
         if g.age >= limits.stall_steps  # at this learning rate
-        and statistics.median(g.ratios or (0.0,)) >= (limits.stall_ratio if now.scale == 1.0 else limits.search_ratio)
+        and g.ratio >= (limits.stall_ratio if now.scale == 1.0 else limits.search_ratio)
         and not _walks(g)
     )
     if not hot:
         return None
-    ratio = max(statistics.median(history.groups[i].ratios) for i in hot)
+    ratio = max(history.groups[i].ratio for i in hot)
     text = (
         f"{sentence_groups(reading, hot)} too hot: updates of {number(ratio)} of the weights a step, "
         f"and the loss has stood at {said(history, history.median(n))} for {2 * n} steps"
@@ -98,13 +98,13 @@ def thrown(history: History, reading: Reading, limits: Thresholds) -> Finding | 
         i
         for i, g in enumerate(history.groups)
         if g.age >= n
-        and statistics.median(g.ratios or (0.0,)) >= limits.thrown_ratio
+        and g.ratio >= limits.thrown_ratio
         and (g.walk is None or g.walk >= limits.thrown_walk)
         and g.agreement > -limits.swing
     )
     if not hot:
         return None
-    ratio = max(statistics.median(history.groups[i].ratios) for i in hot)
+    ratio = max(history.groups[i].ratio for i in hot)
     text = (
         f"{sentence_groups(reading, hot)} too hot: updates of {number(ratio)} of the weights a step that lead nowhere, "
         f"and the loss, {said(history, history.median(8))}, has hardly fallen for 16 steps"
@@ -129,7 +129,8 @@ def stuck(history: History, reading: Reading, limits: Thresholds) -> Finding | N
         return None
     if total is not None and not (limits.stuck_share * total <= since and 2 * reading.step < total):
         return None
-    now, noisy = history.median(8), history.noise > limits.bounce_frac * history.median(8)
+    now = history.median(8)
+    noisy = history.noise > limits.bounce_frac * now
     if noisy and now < limits.learned_frac * history.start_level and _comes_down(history, reading):
         return None
     wild = tuple(
@@ -142,10 +143,9 @@ def stuck(history: History, reading: Reading, limits: Thresholds) -> Finding | N
     ratio = max(history.groups[i].largest for i in wild)
     text = (
         f"{sentence_groups(reading, wild)} too hot: updates of up to {number(ratio)} of the weights have replaced them, "
-        f"and the loss, {said(history, history.median(8))}, has not been lower for {since} steps"
+        f"and the loss, {said(history, now)}, has not been lower for {since} steps"
     )
-    found = finding(Kind.TOO_HOT, reading, wild, text, update_ratio=ratio, loss=history.median(8), stalled=float(since))
-    return also(found, stuck=float(since))
+    return finding(Kind.TOO_HOT, reading, wild, text, update_ratio=ratio, loss=now, stalled=float(since), stuck=float(since))
 
 
 RULES: tuple[Rule, ...] = (shaken, stall, thrown, stuck)

@@ -11,7 +11,8 @@ import math
 from adaptlr.judge.history import History
 from adaptlr.judge.pace import moves, way_at_end
 from adaptlr.judge.thresholds import Thresholds
-from adaptlr.judge.words import group_name, number, place
+from adaptlr.judge.verdict import finding
+from adaptlr.judge.words import group_name, number
 from adaptlr.records import Finding, GroupReading, Kind, Provenance, Reading
 
 
@@ -82,14 +83,7 @@ def starved(history: History, reading: Reading, limits: Thresholds) -> Finding |
             f"{subject} are starved: the slowest moves {number(worst)} of its weight a step, {share}, and they are still at their"
         )
     text += " random initialisation"
-    return Finding(
-        step=reading.step,
-        kind=Kind.STARVED,
-        groups=groups,
-        stages=tuple(s for i in groups for s in reading.groups[i].stages),
-        message=f"{place(reading)}: {text}",
-        evidence={"update_ratio": worst, "best_update_ratio": best},
-    )
+    return finding(Kind.STARVED, reading, groups, text, update_ratio=worst, best_update_ratio=best)
 
 
 def _with_those_between(reading: Reading, starved: tuple[int, ...], limits: Thresholds) -> tuple[int, ...]:

@@ -13,15 +13,13 @@ import torch
 from fastai.torch_core import set_seed
 
 from adaptlr.fastai import AdaptLR
-from experiments.record import finite, in_words, told, versions, write
+from experiments.record import finite, told, versions, write
 from experiments.recovery import Run, runs_at_all_lrs
 from experiments.stock.tasks import TASKS, Task
 
-_OPTIMIZERS = {"xresnet": "ranger"}  # the others have fastai's Adam
-
 
 def all_runs(seeds: Iterable[int], tasks: Iterable[str]) -> list[Run]:
-    return runs_at_all_lrs({name: [(_OPTIMIZERS.get(name, "adam"), fit) for fit in TASKS[name].fits] for name in tasks}, seeds)
+    return runs_at_all_lrs({name: [(TASKS[name].optimizer, fit) for fit in TASKS[name].fits] for name in tasks}, seeds)
 
 
 def train(run: Run, *, out: Path, data: str, slot: int = 0) -> None:
@@ -39,7 +37,7 @@ def train(run: Run, *, out: Path, data: str, slot: int = 0) -> None:
         fit(learn, run, task, cbs=[adapt] if adapt else [])
     row: dict[str, Any] = {**asdict(run), "begin": begin, "loss": finite(_validate(learn)), **versions()}
     if adapt is not None:
-        row |= told(adapt) | {"decisions": [d for trace in adapt.runs for d in in_words(trace.decisions)]}  # of all fits
+        row |= told(adapt)
     (out / run.name).mkdir(parents=True, exist_ok=True)
     write(out / run.name / "run.json", row)
 

@@ -45,6 +45,7 @@ class Task:
     epochs: int
     fits: tuple[str, ...] = ("one-cycle",)  # of fastai: "one-cycle", "flat", "fine-tune"
     needs: tuple[str, ...] = ()  # in the data folder
+    optimizer: str = "adam"  # that the learner has
 
     def lacks(self, data: str) -> tuple[str, ...]:
         return tuple(n for n in self.needs if not (Path(data) / n).exists())
@@ -195,7 +196,7 @@ TASKS = {
     "collab net": Task(what="collab_learner with use_nn", learner=embedding_net, epochs=2, fits=("one-cycle", "flat")),
     "tabular": Task(what="tabular_learner", learner=tabular, epochs=2, fits=("one-cycle", "flat")),
     "segmentation": Task(what="a small U-Net", learner=segmentation, epochs=3, fits=("one-cycle", "flat")),
-    "xresnet": Task(what="xresnet18 under ranger, labels smoothed", learner=xresnet, epochs=3, needs=_FASHION),
+    "xresnet": Task(what="xresnet18 under ranger, labels smoothed", learner=xresnet, epochs=3, needs=_FASHION, optimizer="ranger"),
     "language model": Task(what="language_model_learner, AWD-LSTM, not pretrained", learner=language_model, epochs=2),
     "text classifier": Task(what="text_classifier_learner, AWD-LSTM, not pretrained", learner=text_classifier, epochs=3),
     "fine-tuned": Task(
