@@ -152,6 +152,64 @@ _DRAWN = (
     "wine/mlp-bn/adamax/flat",
     "wine/mlp/adamw/one-cycle",
 )
+#: 26 nets drawn again, with an optimizer and a schedule that they have nowhere else, after all rules were chosen; nothing has been
+#: learned from these.
+_REDRAWN = (
+    "cancer/mlp-bn/radam/cosine",
+    "cancer/mlp/sgd/flat",
+    "clothes/mobile/nadam/one-cycle",
+    "clouds/pointnet/adamw/one-cycle",
+    "diabetes/mlp-bn/lamb/cosine",
+    "diabetes/mlp/sgd/flat",
+    "digits/resnet/rmsprop/one-cycle",
+    "digits/vgg/adam/cosine",
+    "fashion/mlp/adam/flat",
+    "fashion/vit/adam/flat",
+    "friedman/mlp/adam/cosine",
+    "garments/lenet/lamb/flat",
+    "garments/tanh-mlp/nesterov/cosine",
+    "markers/rnn/nadam/one-cycle",
+    "markov/transformer/sgd/flat",
+    "mirror/encoder/nesterov/cosine",
+    "mixed/embeddings/radam/flat",
+    "pixels/autoencoder/nadam/cosine",
+    "ratings/factors/adam/flat",
+    "recall/gru/lamb/one-cycle",
+    "shapes/unet/nadam/flat",
+    "signals/gru/rmsprop/cosine",
+    "spirals/selu-mlp/adam/cosine",
+    "topics/bag/sgd/cosine",
+    "waves/forecaster/adamw/one-cycle",
+    "wine/mlp/lamb/one-cycle",
+)
+#: Every second of the cheap columns of all tiers: what takes adaptlr with each rule off in turn.
+_ABLATION = (
+    "cancer/mlp-bn/sgd/one-cycle",
+    "cancer/mlp/adamw/one-cycle",
+    "diabetes/mlp-bn/sgd-plain/flat",
+    "diabetes/mlp/adam/flat",
+    "digits/mlp/sgd/flat",
+    "digits/mlp/adam/cosine",
+    "cancer/mlp-bn/adamw/flat",
+    "topics/bag/adamw/flat",
+    "fashion/mlp/rmsprop/one-cycle",
+    "spirals/selu-mlp/adagrad/cosine",
+    "spirals/norm-mlp/nesterov/one-cycle",
+    "clouds/pointnet/sgd/flat",
+    "mixed/embeddings/adam/one-cycle",
+    "spirals/selu-mlp/adam/flat",
+    "recall/lstm/rmsprop/flat",
+    "ratings/factors/adagrad/flat",
+    "digits/resnet/sgd/cosine",
+    "friedman/mlp/radam/one-cycle",
+    "ratings/factors/adamw/flat",
+    "recall/gru/adam/cosine",
+    "friedman/mlp/lamb/flat",
+    "markers/rnn/adamw/flat",
+    "clothes/weight-norm/adamax/flat",
+    "digits/resnet/rmsprop/cosine",
+    "signals/conv1d/nadam/one-cycle",
+)
 _TIMED = ("fashion/resnet/sgd/flat", "fashion/mlp/sgd/cosine", "markov/transformer/adamw/one-cycle")
 
 
@@ -183,6 +241,14 @@ TIERS: dict[str, Tier] = {
         Tier(name="unseen", columns=_UNSEEN, methods=_ALL_METHODS, seeds=(0, 1), late_columns=()),
         Tier(name="fresh", columns=_FRESH, methods=_ALL_METHODS, seeds=(0, 1), late_columns=()),
         Tier(name="drawn", columns=_DRAWN, methods=_ALL_METHODS, seeds=(0, 1), late_columns=()),
+        Tier(name="redrawn", columns=_REDRAWN, methods=_ALL_METHODS, seeds=(2,), late_columns=()),
+        Tier(
+            name="ablation",
+            columns=_ABLATION,
+            methods=("plain", "adaptlr", "adaptlr-blind", *(m for m in METHODS if m.startswith("without-"))),
+            seeds=(0,),
+            late_columns=tuple(c for c in _STANDARD_LATE if c in _ABLATION),
+        ),
         Tier(name="full", columns=_every_column(), methods=_ALL_METHODS, seeds=(0, 1, 2), timing_columns=_TIMED),
     )
 }

@@ -13,7 +13,7 @@ from adaptlr.judge import cold, control, doubt, heat, policy, stalled, starved
 from adaptlr.judge.control import Settings
 from adaptlr.judge.history import History
 from adaptlr.judge.thresholds import Thresholds
-from adaptlr.records import Reading
+from adaptlr.records import Finding, Reading
 from experiments.gauntlet.job import Job
 from experiments.gauntlet.methods.adapt import AdaptLR
 
@@ -65,6 +65,10 @@ def _not_soon(history: History, reading: Reading, moving: object, limits: Thresh
     return _search(history, reading, moving, dataclasses.replace(limits, soon_frac=0.99), helped=helped)  # type: ignore[arg-type]
 
 
+def _though_it_swings(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
+    return stalled.thrown(history, reading, dataclasses.replace(limits, swing=1.0))
+
+
 def _only_the_first(ring: Ring, _: int) -> bool:
     return not len(ring)
 
@@ -81,7 +85,10 @@ _OFF: dict[str, tuple[tuple[object, str, object], ...]] = {
     "way": ((cold, "short_way", _never),),
     "walk": ((cold, "_walks", _never),),
     "soon": ((cold, "_search", _not_soon),),
+    "aligned": ((cold, "_aligned", _never),),
     "slack": ((cold, "slack", _never),),
+    "swing": ((stalled, "RULES", tuple(_though_it_swings if r is stalled.thrown else r for r in stalled.RULES)),),
+    "come-down": ((stalled, "_comes_down", _never),),
     "blame": ((heat, "_to_blame", _all_of_them),),
     "loosened": ((policy, "loosened", _as_set), (control, "loosened", _as_set)),
     "anneal": ((adaptlr.controller, "annealed", _untouched),),
