@@ -6,11 +6,11 @@ import json
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.record import versions, write
+from experiments.record import finite, versions, write
 from experiments.tables import write_csv
 
 LRS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -44,6 +44,12 @@ def runs_at_all_lrs(loops: Mapping[str, Iterable[tuple[str, str]]], seeds: Itera
         for seed in seeds
         for method in METHODS
     ]
+
+
+def keep(run: Run, out: Path, *, begin: float, loss: float, **more: Any) -> None:
+    """Write the folder of a run that is over: the loss that it began with, and the one at its end, by which it is judged."""
+    (out / run.name).mkdir(parents=True, exist_ok=True)
+    write(out / run.name / "run.json", {**asdict(run), "begin": begin, "loss": finite(loss), **versions(), **more})
 
 
 def publish(runs: Iterable[Run], out: Path, *, seeds: Sequence[int], **more: Any) -> None:

@@ -18,6 +18,7 @@ from experiments.audio_tagging.dataset import CROP, Embedded
 from experiments.audio_tagging.picture import picture
 from experiments.audio_tagging.runs import METHODS, Fit, load, train_from
 from experiments.audio_tagging.table import read, summary, table
+from experiments.imagenet import BODY
 from experiments.parallel import run_all
 from experiments.record import write
 from experiments.tables import write_csv
@@ -30,7 +31,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--fsdkaggle2019", metavar="DIR", help="folder with train_curated.csv and train_curated/*.wav")
     parser.add_argument("--out", type=Path, default=Path("runs/audio_tagging"))
     parser.add_argument("--cache", type=Path, default=Path("runs/audio_cache"), help="where rendered clips are kept")
-    parser.add_argument("--weights", type=Path, default=Path("data/weights/resnet18_imagenet_body.pth"))
+    parser.add_argument("--weights", type=Path, default=Path("data") / BODY)
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--epochs", type=int, default=24)

@@ -14,6 +14,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
+from experiments.imagenet import BODY
 from experiments.mnist_activations.data import DIGITS, has_mnist
 from experiments.mnist_activations.picture import picture
 from experiments.mnist_activations.runs import FULL, Run, run_of, train
@@ -67,7 +68,7 @@ def main() -> None:
     if args.quick and not has_mnist(data):
         data = DIGITS
         print(f"no MNIST in {args.data!r}: taking scikit-learn's embedded digits, as a quick look may")
-    weights = args.weights or Path(args.data) / "weights" / "resnet18_imagenet_body.pth"
+    weights = args.weights or Path(args.data) / BODY
     if not args.draw:
         run_all(runs, train, out, jobs=args.jobs, data=data, weights=str(weights) if weights.exists() else None)
     rows = read(out)

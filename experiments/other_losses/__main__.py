@@ -9,36 +9,18 @@ The folder gets ``table.csv`` and ``summary.json``.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 from experiments.other_losses.runs import all_runs, train
 from experiments.other_losses.tasks import TASKS
 from experiments.parallel import run_all
 from experiments.recovery import publish
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/other_losses"))
-    parser.add_argument("--seeds", default="0,1")
-    parser.add_argument("--tasks", default=",".join(TASKS))
-    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, each on one core")
-    parser.add_argument("--quick", action="store_true", help="one task, one seed: under a minute")
-    return parser.parse_args()
+from experiments.sweep import command_line
 
 
 def main() -> None:
-    args = _arguments()
-    tasks, seeds = args.tasks.split(","), [int(s) for s in args.seeds.split(",")]
-    if unknown := set(tasks) - set(TASKS):
-        raise SystemExit(f"no such task: {', '.join(sorted(unknown))}; there are {', '.join(TASKS)}")
-    if args.quick:
-        tasks, seeds, args.out = ["directions"], [0], args.out / "quick"
-    args.out.mkdir(parents=True, exist_ok=True)
-    runs = all_runs(seeds, tasks)
-    run_all(runs, train, args.out, jobs=args.jobs)
-    publish(runs, args.out, seeds=seeds, tasks={t: TASKS[t].what for t in tasks})
+    asked = command_line(__doc__, out="runs/other_losses", tasks=TASKS, quick="directions")
+    runs = all_runs(asked.seeds, asked.tasks)
+    run_all(runs, train, asked.out, jobs=asked.jobs)
+    publish(runs, asked.out, seeds=asked.seeds, tasks={t: TASKS[t].what for t in asked.tasks})
 
 
 if __name__ == "__main__":

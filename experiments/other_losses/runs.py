@@ -5,19 +5,15 @@ from __future__ import annotations
 import statistics
 import warnings
 from collections.abc import Iterable
-from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from adaptlr import Controller
 from experiments.fashion import OPTIMIZERS as FASHION_OPTIMIZERS
-from experiments.fashion import schedule
 from experiments.other_losses.tasks import TASKS, Task
-from experiments.record import finite, versions, write
-from experiments.recovery import Run, runs_at_all_lrs
+from experiments.recovery import Run, keep, runs_at_all_lrs
+from experiments.sweep import fit
 
 OPTIMIZERS = {**FASHION_OPTIMIZERS, "adagrad": torch.optim.Adagrad}
 _VALID_SEED = 1000  # views and noise of the validation are the same each time
@@ -35,26 +31,14 @@ def train(run: Run, *, out: Path, slot: int = 0) -> None:
     torch.manual_seed(run.seed)
     net = task.net()
     begin = validate(task, net, data)
-    optimizer = OPTIMIZERS[run.optimizer](net.parameters(), lr=run.lr)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule(run.schedule, task.steps))
-    watch = Controller(net, optimizer, total_steps=task.steps, peak_lrs=[run.lr]) if run.method == "adaptlr" else None
-    order = torch.Generator().manual_seed(run.seed)
     torch.manual_seed(run.seed)
-    with watch or nullcontext():
-        for _ in range(task.steps):
-            index = torch.randint(task.n_train, (task.batch,), generator=order) if task.batch else torch.arange(task.n_train)
-            loss = task.loss(net, tuple(t[index] for t in data))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            if watch is not None:
-                watch.step(loss)
-            scheduler.step()
-    row = {**asdict(run), "begin": begin, "loss": finite(validate(task, net, data)), **versions()}
-    if watch is not None:
-        row["decisions"] = [[d.step, str(d.action), d.message] for d in watch.decisions]
-    (out / run.name).mkdir(parents=True, exist_ok=True)
-    write(out / run.name / "run.json", row)
+
+    def batch_loss(order: torch.Generator) -> Tensor:
+        index = torch.randint(task.n_train, (task.batch,), generator=order) if task.batch else torch.arange(task.n_train)
+        return task.loss(net, tuple(t[index] for t in data))
+
+    did = fit(run, net, [{"params": list(net.parameters())}], OPTIMIZERS, batch_loss, steps=task.steps)
+    keep(run, out, begin=begin, loss=validate(task, net, data), **did)
 
 
 def validate(task: Task, net: nn.Module, data: tuple[Tensor, ...]) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ import torch
 from fastai.torch_core import set_seed
 
 from adaptlr.fastai import AdaptLR
-from experiments.record import finite, told, versions, write
-from experiments.recovery import Run, runs_at_all_lrs
+from experiments.record import told
+from experiments.recovery import Run, keep, runs_at_all_lrs
 from experiments.stock.tasks import TASKS, Task
 
 
@@ -35,11 +34,7 @@ def train(run: Run, *, out: Path, data: str, slot: int = 0) -> None:
     adapt = AdaptLR() if run.method == "adaptlr" else None
     with learn.no_bar(), learn.no_logging():
         fit(learn, run, task, cbs=[adapt] if adapt else [])
-    row: dict[str, Any] = {**asdict(run), "begin": begin, "loss": finite(_validate(learn)), **versions()}
-    if adapt is not None:
-        row |= told(adapt)
-    (out / run.name).mkdir(parents=True, exist_ok=True)
-    write(out / run.name / "run.json", row)
+    keep(run, out, begin=begin, loss=_validate(learn), **(told(adapt) if adapt else {}))
 
 
 def fit(learn: Any, run: Run, task: Task, *, cbs: list[AdaptLR]) -> None:

@@ -29,10 +29,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from experiments.fashion import images
+from experiments.imagenet import BODY, in_colour
 from experiments.seed_learner import resnet18_learner
 from experiments.stock.texts import LARGEST, docstrings
 
-IMAGENET = "weights/resnet18_imagenet_body.pth"  # in the data folder
 _NO_WORKERS: dict[str, Any] = {"num_workers": 0}
 _TEXTS: dict[str, Any] = {"text_col": "text", "seed": 1, "bs": 32, "tok_tfm": BaseTokenizer(), **_NO_WORKERS}
 _SMALL_LSTM = {"emb_sz": 48, "n_hid": 96, "n_layers": 2}
@@ -125,8 +125,7 @@ def text_classifier(_: str) -> Learner:
 @lru_cache
 def _clothes(data: str, size: int, batch: int) -> DataLoaders:
     x, y, x_valid, y_valid = images(data, 2000, 1000)
-    x, x_valid = (F.pad(t, [(size - 28) // 2] * 4, value=-0.81).expand(-1, 3, -1, -1) for t in (x, x_valid))
-    return loaders((x, y), (x_valid, y_valid), batch=batch, classes=10)
+    return loaders((in_colour(x, size), y), (in_colour(x_valid, size), y_valid), batch=batch, classes=10)
 
 
 def loaders(train: tuple[Tensor, Tensor], valid: tuple[Tensor, Tensor], *, batch: int, classes: int) -> DataLoaders:
@@ -144,7 +143,7 @@ def xresnet(data: str) -> Learner:
 def fine_tuned(data: str) -> Learner:
     """``vision_learner`` around a ResNet-18 that ImageNet has taught, frozen but for its norms and its new head."""
     dls = _clothes(data, 32, 32)
-    return resnet18_learner(dls, 10, pretrained=True, weights=Path(data) / IMAGENET, loss_func=CrossEntropyLossFlat())
+    return resnet18_learner(dls, 10, pretrained=True, weights=Path(data) / BODY, loss_func=CrossEntropyLossFlat())
 
 
 @lru_cache
@@ -204,6 +203,6 @@ TASKS = {
         learner=fine_tuned,
         epochs=2,
         fits=("fine-tune",),
-        needs=(*_FASHION, IMAGENET),
+        needs=(*_FASHION, BODY),
     ),
 }

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
-from contextlib import nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +13,11 @@ from torch.nn import functional as F
 from torchvision import datasets
 from torchvision.models import resnet18
 
-from adaptlr import Controller
-from experiments.fashion import OPTIMIZERS, images, schedule
+from experiments.fashion import OPTIMIZERS, images
+from experiments.imagenet import BODY, in_colour
 from experiments.nets import SmallViT, mlp, slim_resnet, vgg_like
-from experiments.record import finite, versions, write
-from experiments.recovery import Run, runs_at_all_lrs
+from experiments.recovery import Run, keep, runs_at_all_lrs
+from experiments.sweep import fit
 
 LOOPS = (("adamw", "one-cycle"), ("sgd", "flat"))
 SMALL = {
@@ -34,7 +32,6 @@ GROUPINGS = ("one group", "two groups")  # the second is the head
 _STEPS = {IMAGENET: 70}  # of the others 140
 _BATCH = 32
 _N_TRAIN, _N_VALID = 1500, 1000
-_WEIGHTS = "weights/resnet18_imagenet_body.pth"  # in the data folder
 
 
 def all_runs(seeds: Iterable[int], bodies: Iterable[str]) -> list[Run]:
@@ -69,14 +66,14 @@ def pretrain(body: str, *, data: str, out: Path, steps: int = 800) -> None:
 
 
 def has_imagenet(data: str) -> bool:
-    return (Path(data) / _WEIGHTS).exists()
+    return (Path(data) / BODY).exists()
 
 
 def with_new_head(body: str, *, data: str, out: Path) -> tuple[nn.Module, nn.Linear]:
     """The net as it was pretrained, but for its last layer, drawn from the present random state; and that layer."""
     if body == IMAGENET:
         net = resnet18(weights=None)
-        state = torch.load(Path(data) / _WEIGHTS, map_location="cpu", weights_only=True)
+        state = torch.load(Path(data) / BODY, map_location="cpu", weights_only=True)
         net.load_state_dict(state, strict=False)
         net.fc = head = nn.Linear(net.fc.in_features, 10)
         return net, head
@@ -91,32 +88,19 @@ def train(run: Run, *, out: Path, data: str, slot: int = 0) -> None:
     """Train, and write the run's folder. Weights and batches depend on the seed alone."""
     warnings.simplefilter("ignore")
     body = body_of(run.task)
-    x, y, x_valid, y_valid = _clothes(data, size=32 if body == IMAGENET else 28)
+    x, y, x_valid, y_valid = images(data, _N_TRAIN, _N_VALID)
+    if body == IMAGENET:
+        x, x_valid = in_colour(x, 32), in_colour(x_valid, 32)
     torch.manual_seed(run.seed)
     net, head = with_new_head(body, data=data, out=out / "pretrained")
     begin = error(net, x_valid, y_valid)
-    steps = _STEPS.get(body, 140)
-    optimizer = OPTIMIZERS[run.optimizer](groups_of(net, head, run.task), lr=run.lr)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule(run.schedule, steps))
-    peaks = [run.lr] * len(optimizer.param_groups)
-    watch = Controller(net, optimizer, total_steps=steps, peak_lrs=peaks) if run.method == "adaptlr" else None
-    order = torch.Generator().manual_seed(run.seed)
-    with watch or nullcontext():
-        for _ in range(steps):
-            index = torch.randint(len(x), (_BATCH,), generator=order)
-            loss = F.cross_entropy(net(x[index]), y[index])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            if watch is not None:
-                watch.step(loss)
-            scheduler.step()
-    row: dict[str, Any] = {**asdict(run), "begin": begin, "loss": finite(error(net, x_valid, y_valid)), **versions()}
-    if watch is not None:
-        row["decisions"] = [[d.step, str(d.action), d.message] for d in watch.decisions]
-        row["provenance"] = [str(g.provenance) for g in watch.trace.readings[0].groups]
-    (out / run.name).mkdir(parents=True, exist_ok=True)
-    write(out / run.name / "run.json", row)
+
+    def batch_loss(order: torch.Generator) -> Tensor:
+        index = torch.randint(len(x), (_BATCH,), generator=order)
+        return F.cross_entropy(net(x[index]), y[index])
+
+    did = fit(run, net, groups_of(net, head, run.task), OPTIMIZERS, batch_loss, steps=_STEPS.get(body, 140))
+    keep(run, out, begin=begin, loss=error(net, x_valid, y_valid), **did)
 
 
 def groups_of(net: nn.Module, head: nn.Module, task: str) -> list[dict[str, Any]]:
@@ -125,14 +109,6 @@ def groups_of(net: nn.Module, head: nn.Module, task: str) -> list[dict[str, Any]
         return [{"params": list(net.parameters())}]
     own = set(head.parameters())
     return [{"params": [p for p in net.parameters() if p not in own]}, {"params": list(own)}]
-
-
-def _clothes(data: str, *, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    x, y, x_valid, y_valid = images(data, _N_TRAIN, _N_VALID)
-    if size == 28:
-        return x, y, x_valid, y_valid
-    x, x_valid = (F.pad(t, [(size - 28) // 2] * 4, value=-0.81).expand(-1, 3, -1, -1) for t in (x, x_valid))
-    return x, y, x_valid, y_valid
 
 
 @torch.no_grad()

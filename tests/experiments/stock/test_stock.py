@@ -14,12 +14,13 @@ from torchvision import datasets
 from torchvision.models import resnet18
 
 from experiments.fashion import images
+from experiments.imagenet import BODY
 from experiments.recovery import Run
 from experiments.stock import tasks
 from experiments.stock.runs import all_runs, train
-from experiments.stock.tasks import IMAGENET, TASKS
+from experiments.stock.tasks import TASKS
 from experiments.stock.texts import LARGEST, docstrings
-from tests.experiments.transfer.test_transfer import Blobs
+from tests.experiments.blobs import Blobs
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     (tmp_path / "FashionMNIST").mkdir()
     (tmp_path / "weights").mkdir()
     state = {k: v for k, v in resnet18(weights=None).state_dict().items() if not k.startswith("fc.")}
-    torch.save(state, tmp_path / IMAGENET)
+    torch.save(state, tmp_path / BODY)
     yield str(tmp_path)
     images.cache_clear()
     tasks._clothes.cache_clear()
@@ -68,7 +69,7 @@ def test_a_learner_has_the_same_batches_each_time(name: str, data: str) -> None:
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
-    assert TASKS["fine-tuned"].lacks(str(tmp_path)) == ("FashionMNIST", IMAGENET)
+    assert TASKS["fine-tuned"].lacks(str(tmp_path)) == ("FashionMNIST", BODY)
     assert TASKS["tabular"].lacks(str(tmp_path)) == ()
 
 

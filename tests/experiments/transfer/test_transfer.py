@@ -16,17 +16,7 @@ from experiments.fashion import images
 from experiments.recovery import LRS, Run
 from experiments.transfer import runs as transfer
 from experiments.transfer.runs import BODIES, GROUPINGS, SMALL, all_runs, body_of, error, groups_of, pretrain, train, with_new_head
-
-
-class Blobs:
-    """Stands in for MNIST and Fashion-MNIST: ten classes, each a bright square at a place of its own."""
-
-    def __init__(self, folder: str, *, train: bool, download: bool) -> None:
-        generator = torch.Generator().manual_seed(int(train))
-        self.targets = torch.randint(10, (2000,), generator=generator)
-        self.data = torch.randint(60, (2000, 28, 28), generator=generator, dtype=torch.uint8)
-        for image, label in zip(self.data, self.targets.tolist(), strict=True):
-            image[14 * (label // 5) : 14 * (label // 5) + 10, 5 * (label % 5) : 5 * (label % 5) + 5] += 150
+from tests.experiments.blobs import Blobs
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,99 @@
+"""Experiments that train at every learning rate with adaptlr and without: their command line, and a loop in plain PyTorch."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from adaptlr import Controller
+from experiments.fashion import schedule
+from experiments.recovery import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    tasks: list[str]
+    seeds: list[int]
+    out: Path
+    jobs: int
+    data: str
+
+
+def command_line(doc: str | None, *, out: str, tasks: Iterable[str], quick: str, called: str = "tasks", data: str = "") -> Asked:
+    """What the user asks for.
+
+    Args:
+        doc: the module's, as help.
+        out: folder for results, unless another is named; a quick run's is one in it.
+        tasks: all that there are.
+        quick: the one that ``--quick`` takes, with one seed.
+        called: what tasks are called here.
+        data: what has to be in the data folder; "" if there is none.
+
+    Raises:
+        SystemExit: a task that does not exist; the message names it, and those that do.
+    """
+    known = list(tasks)
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    if data:
+        parser.add_argument("--data", default="data", help=f"folder with {data}")
+    parser.add_argument("--out", type=Path, default=Path(out))
+    parser.add_argument("--seeds", default="0,1")
+    parser.add_argument(f"--{called}", default=",".join(known), dest="tasks")
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time, each on one core")
+    parser.add_argument("--quick", action="store_true", help=f"{quick} only, one seed: under a minute")
+    args = parser.parse_args()
+    chosen, seeds, folder = args.tasks.split(","), [int(s) for s in args.seeds.split(",")], args.out
+    if unknown := set(chosen) - set(known):
+        raise SystemExit(f"no such {called}: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    if args.quick:
+        chosen, seeds, folder = [quick], [0], args.out / "quick"
+    folder.mkdir(parents=True, exist_ok=True)
+    return Asked(tasks=chosen, seeds=seeds, out=folder, jobs=args.jobs, data=args.data if data else "")
+
+
+def fit(
+    run: Run,
+    net: nn.Module,
+    groups: list[dict[str, Any]],
+    optimizers: Mapping[str, Callable[..., torch.optim.Optimizer]],
+    batch_loss: Callable[[torch.Generator], Tensor],
+    *,
+    steps: int,
+) -> dict[str, Any]:
+    """Train as a user of plain PyTorch does. Batches depend on the seed alone.
+
+    Args:
+        groups: the optimizer's parameter groups.
+        batch_loss: the loss of the next batch, drawn with this generator.
+
+    Returns:
+        What adaptlr did, and what it took each group for; nothing without it.
+    """
+    optimizer = optimizers[run.optimizer](groups, lr=run.lr)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule(run.schedule, steps))
+    peaks = [run.lr] * len(optimizer.param_groups)
+    watch = Controller(net, optimizer, total_steps=steps, peak_lrs=peaks) if run.method == "adaptlr" else None
+    order = torch.Generator().manual_seed(run.seed)
+    with watch or nullcontext():
+        for _ in range(steps):
+            loss = batch_loss(order)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if watch is not None:
+                watch.step(loss)
+            scheduler.step()
+    if watch is None:
+        return {}
+    return {
+        "decisions": [[d.step, str(d.action), d.message] for d in watch.decisions],
+        "provenance": [str(g.provenance) for g in watch.trace.readings[0].groups],
+    }
