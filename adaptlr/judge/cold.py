@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 from adaptlr.judge.history import History
-from adaptlr.judge.pace import LATE, Moving, has_to_learn, moves, short_way, slack, told_by, well_on
+from adaptlr.judge.pace import LATE, Moving, has_to_learn, idle, moves, short_way, slack, told_by, well_on
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.judge.verdict import also, finding
 from adaptlr.judge.words import group_name, number, sentence_groups
@@ -70,6 +70,8 @@ def _too_straight(history: History, reading: Reading, moving: Moving, limits: Th
     """The whole net, or groups of which the learning rate is ours, walk in a straight line, while the loss does not fall."""
     still, bar = _pace_of(moving), _bar(history, limits, search)
     helped = search is not None and search.helped
+    if not helped and idle(history, reading, moving, limits):
+        return _learns_nothing(history, reading, moving)
     if helped and still < bar and slack(history, reading, limits):
         return _below_the_pace(reading, moving, still)
     if helped and (aligned := _aligned(moving, bar, limits)):
@@ -144,6 +146,15 @@ def _below_the_pace(reading: Reading, moving: Moving, still: float) -> Finding:
         f"{number(progress)} of that"
     )
     return _cold(reading, moving, text, update_ratio=still, progress=progress)
+
+
+def _learns_nothing(history: History, reading: Reading, moving: Moving) -> Finding:
+    still, pace = _pace_of(moving), min(history.pace(g, reading) * history.of_peak(g) for g, _ in moving)
+    text = (
+        f"too cold: no group moves more than {number(still)} of its weight a step, where {number(pace)} would be usual for a run "
+        f"of this length, and the loss has hardly come down"
+    )
+    return _cold(reading, moving, text, update_ratio=still, pace=pace)
 
 
 def _cold(reading: Reading, moving: Moving, text: str, **evidence: float) -> Finding:

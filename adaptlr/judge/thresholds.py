@@ -63,6 +63,8 @@ class Thresholds:
     soon_walk: float = 0.7  # that is straight enough,
     hardly_frac: float = 0.9  # if the loss is not below so much of that of as many steps ago as below, (0, 1]: 13 recorded runs
     # that were too cold, and none that trained well
+    idle_frac: float = 0.7  # and share of the pace below which no straight line is asked for, (0, 1], if the loss is still above
+    # hardly_frac of that at the start: 36 recorded runs that were too cold, and three that trained well
     search_walk: float = 6.0  # and where the learning rate is ours: nets that trained well are above it after 24 steps, (0, 100]
     search_steps: int = 16  # steps of evidence there, [8, 10000]
     falling_frac: float = 0.8  # and the share of the loss of as many steps ago below which it is falling: no search then, (0, 1]
@@ -147,6 +149,7 @@ class Thresholds:
             "soon_frac": (0, 0.99),
             "soon_walk": (0, 100),
             "hardly_frac": (0, 1),
+            "idle_frac": (0, 1),
             "search_walk": (0, 100),
             "unlearned_frac": (0, 1),
             "slack_frac": (0, 1),

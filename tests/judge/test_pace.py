@@ -14,10 +14,11 @@ from adaptlr.judge.history import History
 from adaptlr.judge.outlook import Outlook
 from adaptlr.judge.policy import decide
 from adaptlr.judge.thresholds import Thresholds
-from adaptlr.records import Finding, Kind, Provenance
+from adaptlr.records import Action, Decision, Finding, Kind, Provenance
 from tests.judge.runs import group, reading
 
 KNOWN = Outlook(total_steps=160, peak_lrs=(1e-3,))
+LITTLE = [max(1.95, 2.3 - 0.02 * i) for i in range(160)]  # a loss that comes down by a seventh, and stands there
 
 
 def found(
@@ -52,16 +53,16 @@ def found(
     [
         pytest.param({"ratio": 2e-4}, 7, id="a-seventh-of-the-way"),
         pytest.param({"ratio": 1e-3}, 15, id="four-fifths-of-the-way"),
-        pytest.param({"ratio": 2e-3}, None, id="a-good-way"),
+        pytest.param({"ratio": 2e-3, "losses": LITTLE}, None, id="a-good-way"),
         pytest.param({"ratio": 3e-3, "walk": 3.0}, 32, id="very-straight-on-after-a-fifth"),
         pytest.param(
             {"ratio": 3e-3, "walk": 3.0, "losses": [2.3 * 0.993**i for i in range(160)]}, 54, id="very-straight-on-falling-a-little"
         ),
-        pytest.param({"ratio": 3e-3, "walk": 6.0}, 54, id="straight-on-after-a-third"),
+        pytest.param({"ratio": 3e-3, "walk": 6.0, "losses": LITTLE}, 54, id="straight-on-after-a-third"),
         pytest.param({"ratio": 2e-2, "walk": 6.0}, 54, id="straight-on-in-large-steps"),
         pytest.param({"ratio": 4e-2, "walk": 3.0}, None, id="straight-on-in-steps-as-large-as-can-be"),
-        pytest.param({"ratio": 3e-3, "walk": 13.0}, 75, id="less-straight-on"),
-        pytest.param({"ratio": 3e-3, "walk": 16.0}, None, id="bent"),
+        pytest.param({"ratio": 3e-3, "walk": 13.0, "losses": LITTLE}, 75, id="less-straight-on"),
+        pytest.param({"ratio": 3e-3, "walk": 16.0, "losses": LITTLE}, None, id="bent"),
         pytest.param(
             {"ratio": 3e-3, "walk": 3.0, "losses": [2.3 * 0.985**i for i in range(160)]}, None, id="straight-on-and-falling"
         ),
@@ -140,6 +141,37 @@ def test_steps_that_have_become_larger_stay_so(ratios: list[float], cold: bool) 
     assert bool(found) == cold
 
 
+@pytest.mark.parametrize(
+    ("run", "step"),
+    [
+        pytest.param({"ratio": 8e-3}, 32, id="below-the-pace"),
+        pytest.param({"ratio": 1.1e-2}, None, id="at-it"),
+        pytest.param({"ratio": 8e-3, "losses": LITTLE}, None, id="with-something-learned"),
+        pytest.param({"ratio": 2e-3, "provenance": Provenance.MIXED}, None, id="with-a-trained-body"),
+        pytest.param({"ratio": 8e-3, "scale": 0.5}, None, id="at-a-learning-rate-of-ours"),
+        pytest.param({"ratio": 3e-3, "outlook": Outlook()}, None, id="in-a-run-of-unknown-length"),
+        pytest.param({"ratio": 8e-3, "losses": [*LITTLE[:110], *[2.3] * 50]}, None, id="too-late-to-matter"),
+    ],
+)
+def test_a_run_that_has_learned_nothing_by_a_fifth_of_it(run: dict, step: int | None) -> None:
+    assert found(**run) == step
+
+
+def test_what_has_learned_nothing_is_given_the_pace() -> None:
+    history, done = History(outlook=KNOWN), list[Decision]()
+    control = Control(groups=(GroupControl(),))
+    for i in range(40):
+        now = reading(i, 2.3, group(ratio=4e-3, rho=100.0))
+        history, findings = observe(history, now, Thresholds())
+        control = measured(Settings(), control, history, now)
+        control, decision = decide(Settings(), control, findings, now, history, ())
+        if decision:
+            done.append(decision)
+    assert [(d.step, d.action) for d in done] == [(32, Action.RESCALE)]
+    assert "where 0.012 would be usual for a run of this length" in done[0].message
+    assert control.groups[0].scale * 4e-3 == pytest.approx(0.0119, rel=0.01)
+
+
 def test_a_longer_run_may_go_more_slowly() -> None:
     assert found(ratio=1e-3) is not None
     assert found(ratio=1e-3, outlook=Outlook(total_steps=16_000)) is None
@@ -147,7 +179,7 @@ def test_a_longer_run_may_go_more_slowly() -> None:
 
 def test_a_warm_up_is_judged_by_where_it_goes() -> None:
     rising = [1e-3 * (i + 1) / 60 for i in range(60)] + [1e-3] * 100
-    assert found(ratio=2e-3, lrs=rising) is None
+    assert found(ratio=2e-3, lrs=rising, losses=LITTLE) is None
     assert found(ratio=1e-4, lrs=rising) == 7
     assert found(ratio=1e-3, lrs=rising, outlook=Outlook(total_steps=160)) == 60, "without knowing the peak, when it is there"
 
@@ -159,7 +191,7 @@ def test_where_steps_are_small_a_fifth_of_the_run_makes_no_line_less_straight() 
 
 def test_an_annealed_tail_is_not_cold() -> None:
     falling = [1e-3 * (1 - i / 160) for i in range(160)]
-    assert found(ratio=3e-3, lrs=falling) is None
+    assert found(ratio=3e-3, lrs=falling, losses=LITTLE) is None
 
 
 class TestSlack:

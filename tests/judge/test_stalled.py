@@ -162,7 +162,7 @@ class TestStuck:
         history = History(outlook=Outlook(total_steps=120))
         for i in range(120):
             g = dataclasses.replace(group(ratio=0.12 if i == 40 else 0.005, rho=100.0), travel=0.6)
-            history, findings = observe(history, reading(i, 2.3 - 0.01 * min(i, 40), g), LIMITS)
+            history, findings = observe(history, reading(i, 2.3 - 0.012 * min(i, 40), g), LIMITS)
             assert not findings
 
 

@@ -85,6 +85,7 @@ _OFF: dict[str, tuple[tuple[object, str, object], ...]] = {
     "way": ((cold, "short_way", _never),),
     "walk": ((cold, "_walks", _never),),
     "soon": ((cold, "_search", _not_soon),),
+    "idle": ((cold, "idle", _never),),
     "aligned": ((cold, "_aligned", _never),),
     "slack": ((cold, "slack", _never),),
     "swing": ((stalled, "RULES", tuple(_though_it_swings if r is stalled.thrown else r for r in stalled.RULES)),),
