@@ -118,10 +118,11 @@ def _changed(row: Row) -> bool:
 
 
 def _by_plan(healthy: Iterable[Scored]) -> dict[str, dict[str, int]]:
-    """How many healthy runs there are of each kind of plan, and how many of them were changed."""
+    """How many healthy runs there are of each kind of plan, and how many of them were changed; the best learning rate is apart."""
     changed: dict[str, list[bool]] = {}
     for c in healthy:
-        changed.setdefault(c.plan_kind, []).extend(_changed(r) for r in c.rows)
+        kind = "best" if c.plan_kind == "grid" and c.lr == c.best_lr else c.plan_kind
+        changed.setdefault(kind, []).extend(_changed(r) for r in c.rows)
     return {kind: {"healthy_runs": len(these), "changed": sum(these)} for kind, these in sorted(changed.items())}
 
 

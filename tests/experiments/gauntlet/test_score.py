@@ -74,10 +74,13 @@ def test_healthy_runs_that_were_changed_are_counted_by_plan() -> None:
         row(0.9, plan=SLICE),
         row(0.9, plan=SLICE, method="adaptlr", decisions=[event(3, "starved group")]),
         row(0.9, lr=0.1, method="adaptlr"),
+        row(0.84, lr=0.01),
+        row(0.84, lr=0.01, method="adaptlr", decisions=[event(7, "too cold")]),
         row(0.8, lr=1.0, method="adaptlr", decisions=[event(1, "too hot")]),
     ]
     assert line(rows)["false_positives_by_plan"] == {
-        "grid": {"healthy_runs": 1, "changed": 0},
+        "best": {"healthy_runs": 1, "changed": 0},
+        "grid": {"healthy_runs": 1, "changed": 1},
         "starving": {"healthy_runs": 1, "changed": 1},
     }
 
