@@ -63,7 +63,7 @@ class Thresholds:
     soon_walk: float = 0.7  # that is straight enough,
     hardly_frac: float = 0.9  # if the loss is not below so much of that of as many steps ago as below, (0, 1]: 13 recorded runs
     # that were too cold, and none that trained well
-    idle_frac: float = 0.7  # and share of the pace below which no straight line is asked for, (0, 1], if the loss is still above
+    idle_frac: float = 0.7  # and share of the pace, (0, 1], below which no straight line is asked for where the loss is above
     # hardly_frac of that at the start: 36 recorded runs that were too cold, and three that trained well
     search_walk: float = 6.0  # and where the learning rate is ours: nets that trained well are above it after 24 steps, (0, 100]
     search_steps: int = 16  # steps of evidence there, [8, 10000]
