@@ -72,7 +72,7 @@ def _too_straight(history: History, reading: Reading, moving: Moving, limits: Th
     helped = search is not None and search.helped
     if helped and still < bar and slack(history, reading, limits):
         return _takes_back(reading, moving, still)
-    if idle(history, reading, moving, limits) and (found := _learns_nothing(history, reading, moving, bar, limits, helped=helped)):
+    if idle(history, moving, limits) and (found := _learns_nothing(history, reading, moving, bar, limits, helped=helped)):
         return found
     if helped and (aligned := _aligned(moving, bar, limits)):
         return _the_same_way(reading, aligned)

@@ -91,11 +91,11 @@ def slack(history: History, reading: Reading, limits: Thresholds) -> bool:
     )
 
 
-def idle(history: History, reading: Reading, moving: Moving, limits: Thresholds) -> bool:
-    """A good part of the run is over, and a random net has learned nothing to speak of."""
+def idle(history: History, moving: Moving, limits: Thresholds) -> bool:
+    """A random net has learned nothing to speak of in a good part of the run, all of it since the start or the last rollback."""
     if any(p.rising or g.provenance is not Provenance.RANDOM for g, p in moving):
         return False
-    return well_on(history, reading.step, limits.soon_frac) and history.median(8) >= limits.hardly_frac * history.start_level
+    return well_on(history, history.age - 1, limits.soon_frac) and history.median(8) >= limits.hardly_frac * history.start_level
 
 
 def below_the_pace(history: History, reading: Reading, moving: Moving, frac: float) -> bool:

@@ -158,6 +158,18 @@ def test_a_run_that_has_learned_nothing_by_a_fifth_of_it(run: dict, step: int | 
     assert found(**run) == step
 
 
+def test_it_is_a_fifth_since_the_last_rollback() -> None:
+    history = History(outlook=KNOWN)
+    for i in range(90):
+        if i == 30:
+            history = history.restarted()
+        history, findings = observe(history, reading(i, 2.3, group(ratio=8e-3, rho=100.0)), Thresholds())
+        if findings:
+            assert i == 62
+            return
+    pytest.fail("nothing was found")
+
+
 def test_what_has_learned_nothing_is_given_the_pace_and_then_more() -> None:
     history, done, ratios = History(outlook=KNOWN), list[Decision](), list[float]()
     control = Control(groups=(GroupControl(),))
