@@ -91,16 +91,18 @@ def slack(history: History, reading: Reading, limits: Thresholds) -> bool:
     )
 
 
-def idle(history: History, moving: Moving, limits: Thresholds) -> bool:
-    """A random net has learned nothing to speak of in a good part of the run, all of it since the start or the last rollback."""
+def idle(history: History, reading: Reading, moving: Moving, limits: Thresholds) -> bool:
+    """A random net has learned nothing to speak of in a good part of the run, however it walks, in steps well below the pace.
+
+    Source: 447 recorded runs of 72 nets; of 39 such, three trained well.
+    """
     if any(p.rising or g.provenance is not Provenance.RANDOM for g, p in moving):
         return False
-    return well_on(history, history.age - 1, limits.soon_frac) and history.median(8) >= limits.hardly_frac * history.start_level
-
-
-def below_the_pace(history: History, reading: Reading, moving: Moving, frac: float) -> bool:
-    """No group comes up to this share of it."""
-    return all(p.ratio < frac * history.pace(g, reading) * history.of_peak(g) for g, p in moving)
+    if not well_on(history, history.age - 1, limits.soon_frac):  # since the last rollback
+        return False
+    if not history.median(8) >= limits.hardly_frac * history.start_level:
+        return False
+    return all(p.ratio < limits.idle_frac * history.pace(g, reading) * history.of_peak(g) for g, p in moving)
 
 
 def has_to_learn(history: History, moving: Sequence[GroupReading], limits: Thresholds) -> bool:

@@ -338,7 +338,7 @@ def _warm(
     # at once, on a ramp too, whose own steps are too small for a warm-up: what is above the ceiling later is cut as it comes
     target = settings.raise_frac * loosened(_pace(settings, history, reading, fastest), control.groups[fastest.index].progress)
     wanted = target / ratio if ratio > 0 else 1e3
-    searching = random and bool({"walk", "aligned", "idle"} & finding.evidence.keys())
+    searching = random and ("walk" in finding.evidence or "aligned" in finding.evidence)
     least = settings.raise_again if searching else 1.0
     factor = min(max(wanted, least), 1e6)
     groups = []

@@ -148,8 +148,7 @@ def test_steps_that_have_become_larger_stay_so(ratios: list[float], cold: bool) 
         pytest.param({"ratio": 1.1e-2}, None, id="at-it"),
         pytest.param({"ratio": 8e-3, "losses": LITTLE}, None, id="with-something-learned"),
         pytest.param({"ratio": 2e-3, "provenance": Provenance.MIXED}, None, id="with-a-trained-body"),
-        pytest.param({"ratio": 2e-2, "scale": 0.5}, 32, id="at-a-learning-rate-of-ours"),
-        pytest.param({"ratio": 3.1e-2, "walk": 10.0, "scale": 0.5}, None, id="and-in-steps-as-large-as-can-be"),
+        pytest.param({"ratio": 8e-3, "scale": 0.5}, None, id="at-a-learning-rate-of-ours"),
         pytest.param({"ratio": 3e-3, "outlook": Outlook()}, None, id="in-a-run-of-unknown-length"),
         pytest.param({"ratio": 8e-3, "losses": [*LITTLE[:110], *[2.3] * 50]}, None, id="too-late-to-matter"),
     ],
@@ -170,7 +169,7 @@ def test_it_is_a_fifth_since_the_last_rollback() -> None:
     pytest.fail("nothing was found")
 
 
-def test_what_has_learned_nothing_is_given_the_pace_and_then_more() -> None:
+def test_what_has_learned_nothing_is_given_the_pace() -> None:
     history, done, ratios = History(outlook=KNOWN), list[Decision](), list[float]()
     control = Control(groups=(GroupControl(),))
     for i in range(90):
@@ -183,11 +182,9 @@ def test_what_has_learned_nothing_is_given_the_pace_and_then_more() -> None:
         if decision:
             done.append(decision)
             history = history.rescaled((0,))
-    assert [(d.step, d.action) for d in done] == [(32, Action.RESCALE), (48, Action.RESCALE)]
+    assert [(d.step, d.action) for d in done] == [(32, Action.RESCALE)]
     assert "where 0.012 would be usual for a run of this length" in done[0].message
     assert ratios[40] == pytest.approx(0.0119, rel=0.01)
-    assert "still too cold" in done[1].message
-    assert 0.03 < ratios[60] < 0.04, "as large as any search makes them"
 
 
 def test_a_longer_run_may_go_more_slowly() -> None:
