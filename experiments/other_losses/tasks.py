@@ -1,4 +1,4 @@
-"""Ten small tasks whose losses are not a cross entropy over classes: below zero, summed, contrastive, hinged, of sparse rows.
+"""Small tasks whose losses are unlike a cross entropy over classes: below zero, summed, contrastive, hinged, mostly noise.
 
 Data are made, or scikit-learn's 8x8 digits: no download.
 """
@@ -283,6 +283,21 @@ def _batch_hard(net: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
     return functional.relu(furthest - nearest + 1).mean()
 
 
+# ---------------------------------------------------------------------- chances: nine tenths of the loss are nobody's fault
+
+
+def _clicks() -> tuple[Tensor, ...]:
+    g = torch.Generator().manual_seed(12)
+    x = torch.randn(20_000, 20, generator=g)
+    chance = torch.sigmoid(0.7 * (x @ torch.randn(20, generator=g)) / 20**0.5 + 0.4 * x[:, 0] * x[:, 1] - 0.3)
+    return x, (torch.rand(len(x), generator=g) < chance).float()
+
+
+def _surprise(net: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+    x, y = batch
+    return functional.binary_cross_entropy_with_logits(net(x)[:, 0], y)
+
+
 TASKS: dict[str, Task] = {
     t.name: t
     for t in (
@@ -389,6 +404,16 @@ TASKS: dict[str, Task] = {
             loss=_batch_hard,
             steps=240,
             loops=(("adam", "flat"), ("sgd", "cosine")),
+        ),
+        Task(
+            name="clicks",
+            what="cross entropy of chances, nine tenths of it noise",
+            data=_clicks,
+            n_train=12_000,
+            net=lambda: mlp(20, 64, 64, 1),
+            loss=_surprise,
+            steps=400,
+            loops=(("adam", "one-cycle"), ("sgd", "flat")),
         ),
     )
 }

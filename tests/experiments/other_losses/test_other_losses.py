@@ -63,4 +63,4 @@ def test_recovered_is_the_share_of_the_way_down_to_the_best_fixed_learning_rate(
 
 def test_runs_have_names_of_their_own() -> None:
     runs = all_runs((0, 1), TASKS)
-    assert len({r.name for r in runs}) == len(runs) == 640
+    assert len({r.name for r in runs}) == len(runs) == 64 * len(TASKS)
