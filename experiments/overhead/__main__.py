@@ -2,8 +2,8 @@
 
     python -m experiments.overhead --out runs/overhead [--device cuda] [--quick] [--check]
 
-Writes ``summary.json`` ({model: {method: ratio of medians}}, and details), ``steps.csv``, ``sweep.csv`` and ``overhead.png``. About
-nine minutes on one core; ``--quick`` takes two tiny nets and seconds, and says nothing about cost. ``--check`` ends with an error
+Writes ``summary.json`` ({model: {method: ratio of medians}}, and details), ``steps.csv``, ``sweep.csv`` and ``overhead.png``. Some
+twelve minutes on one core; ``--quick`` takes two tiny nets and seconds, and says nothing about cost. ``--check`` ends with an error
 if a ResNet-18's step takes more than 1.01 of a plain one, or, on a GPU, if anything on the training path waits for the device. It
 needs no data and no network.
 """
