@@ -85,7 +85,7 @@ def _too_straight(history: History, reading: Reading, moving: Moving, limits: Th
 
 
 def _learns_nothing(history: History, reading: Reading, moving: Moving) -> Finding:
-    still, pace = _pace_of(moving), min(history.pace(g, reading) * history.of_peak(g) for g, _ in moving)
+    still, pace = _pace_of(moving), min(history.pace_now(g, reading) for g, _ in moving)
     text = (
         f"too cold: no group moves more than {number(still)} of its weight a step, where {number(pace)} would be usual for a run "
         f"of this length, and the loss has hardly come down"

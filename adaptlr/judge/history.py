@@ -217,6 +217,10 @@ class History:
         """A group's learning rate over the largest of its schedule, as far as that is known."""
         return group.lr / self.outlook.peak(group.index, self._schedule(group)[1])
 
+    def pace_now(self, group: GroupReading, reading: Reading) -> float:
+        """:meth:`pace` at this point of the group's schedule."""
+        return self.pace(group, reading) * self.of_peak(group)
+
     def restarted(self) -> History:
         """After a rollback: the memory of how the run began, and of each stage's baseline, is kept."""
         groups = tuple(g.anew() for g in self.groups)

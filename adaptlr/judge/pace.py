@@ -85,8 +85,7 @@ def slack(history: History, reading: Reading, limits: Thresholds) -> bool:
     if not early or not moving or min(p.age for _, p in moving) < limits.search_steps or any(p.rising for _, p in moving):
         return False
     return all(
-        p.progress_frac < limits.jagged_frac
-        and p.ratio * p.progress_frac < limits.slack_frac * history.pace(g, reading) * history.of_peak(g)
+        p.progress_frac < limits.jagged_frac and p.ratio * p.progress_frac < limits.slack_frac * history.pace_now(g, reading)
         for g, p in moving
     )
 
@@ -102,7 +101,7 @@ def idle(history: History, reading: Reading, moving: Moving, limits: Thresholds)
         return False
     if not history.median(8) >= limits.hardly_frac * history.start_level:
         return False
-    return all(p.ratio < limits.idle_frac * history.pace(g, reading) * history.of_peak(g) for g, p in moving)
+    return all(p.ratio < limits.idle_frac * history.pace_now(g, reading) for g, p in moving)
 
 
 def has_to_learn(history: History, moving: Sequence[GroupReading], limits: Thresholds) -> bool:
