@@ -64,9 +64,9 @@ class TestStall:
         assert found(0.01)
         assert not found(0.1)
 
-    @pytest.mark.parametrize(("scale", "ratio", "hot"), [(1.0, 0.02, True), (0.1, 0.02, False), (0.1, 0.04, True)])
-    def test_a_learning_rate_of_ours_may_go_further(self, scale: float, ratio: float, hot: bool) -> None:
-        assert any(play([reading(i, x, group(ratio=ratio, scale=scale, rho=10.0)) for i, x in enumerate(BOUNCING)])[1]) is hot
+    @pytest.mark.parametrize(("scale", "hot"), [(1.0, True), (0.1, False), (3.0, False)])
+    def test_a_learning_rate_of_ours_is_not_blamed(self, scale: float, hot: bool) -> None:
+        assert any(play([reading(i, x, group(ratio=0.04, scale=scale, rho=10.0)) for i, x in enumerate(BOUNCING)])[1]) is hot
 
     @pytest.mark.parametrize(("first", "hot"), [(0.03, False), (0.06, True)], ids=["gentle", "not-gentle"])
     def test_a_loss_that_bounced_as_much_from_the_first_steps_on_is_left_alone(self, first: float, hot: bool) -> None:
@@ -95,14 +95,17 @@ class TestThrown:
             pytest.param({"walk": 100.0}, None, id="getting-somewhere"),
             pytest.param({"per_step": 0.99}, None, id="the-loss-falls"),
             pytest.param({"level": 1.2}, None, id="learned-much"),
+            pytest.param({"scale": 0.5}, None, id="on-a-learning-rate-of-ours"),
             pytest.param({"agreement": -0.3}, None, id="across-a-valley"),
             pytest.param({"agreement": -0.1}, 23, id="thrown-and-gradients-turn-a-little"),
         ],
     )
     def test_table(self, run: dict[str, Any], step: int | None) -> None:
-        how: dict[str, Any] = {"ratio": 0.06, "walk": 400.0, "per_step": 1.0, "level": 1.6, "agreement": 0.0, **run}
+        how: dict[str, Any] = {"ratio": 0.06, "walk": 400.0, "per_step": 1.0, "level": 1.6, "agreement": 0.0, "scale": 1.0, **run}
         losses = [2.3] * 5 + [how["level"] * how["per_step"] ** i for i in range(40)]
-        groups = [group(ratio=how["ratio"], rho=how["walk"] and how["walk"] / (i + 1)) for i in range(len(losses))]
+        groups = [
+            group(ratio=how["ratio"], rho=how["walk"] and how["walk"] / (i + 1), scale=how["scale"]) for i in range(len(losses))
+        ]
         readings = [
             reading(i, x, dataclasses.replace(g, grad_agreement=how["agreement"]))
             for i, (x, g) in enumerate(zip(losses, groups, strict=True))
@@ -193,8 +196,7 @@ class TestWhereBatchesDiffer:
 
     def test_noise_of_first_steps_outlives_a_rollback(self) -> None:
         history, _ = play([reading(i, x, group(ratio=0.001)) for i, x in enumerate(noisy([2.3] * 12, 0.1))])
-        assert history.batch_noise == history.restarted().batch_noise == pytest.approx(0.2 * 1.4826 / math.sqrt(6) * 2, rel=0.05)
-        assert history.used_to(0.5).most_noise == 0.5
+        assert history.most_noise == history.restarted().most_noise == pytest.approx(0.2 * 1.4826 / math.sqrt(6) * 2, rel=0.05)
 
 
 @pytest.mark.parametrize(
