@@ -367,7 +367,7 @@ class Controller:
             for finding in new:
                 self._say(finding)
             return
-        self._control, self._history, decision = acquit(self.thresholds, self._control, reading, self._history)
+        self._control, decision = acquit(self._control, reading, self._history)
         self._control, stands = tried(self._control, reading, self._history)
         findings = (*findings, stands) if stands else findings
         if decision is None:

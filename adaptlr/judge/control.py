@@ -88,13 +88,11 @@ class GroupControl:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Suspicion:
-    """What a rollback held against the learning rate. If that is no better where the run goes on from, it was not to blame."""
+    """The loss that a rollback held against the learning rate. If no lower on the weights put back, that is not to blame."""
 
     level: float  # the loss where the run was put back to
     loss: float  # and what it had risen to since
     groups: tuple[GroupControl, ...]  # as they were held before
-    bounce: float | None = None  # noise of the loss over its level, where it stood still and that alone was held against it
-    trial: int | None = None  # steps that it took the run to come to that loss, where all it did was not to fall
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -160,13 +160,8 @@ class History:
         return _noise(self.losses[:-1])
 
     @property
-    def batch_noise(self) -> float:
-        """What the loss differs by from batch to batch whatever the learning rate, over its level; 0 while that is not known."""
-        return self.calm or self.rough
-
-    @property
     def most_noise(self) -> float:
-        """The same at its largest."""
+        """What the loss differs by from batch to batch whatever the learning rate, over its level; 0 while that is not known."""
         return max(self.calm, self.rough)
 
     @property
@@ -250,10 +245,6 @@ class History:
             losses=tuple(x + by for x in self.losses),
             best=self.best + by,
         )
-
-    def used_to(self, bounce: float) -> History:
-        """So much noise of the loss, over its level, was found to be that of the batches."""
-        return dataclasses.replace(self, rough=max(self.rough, bounce))
 
     def rescaled(self, groups: tuple[int, ...]) -> History:
         """After a change of these groups' scales: what they did before says nothing about them now."""

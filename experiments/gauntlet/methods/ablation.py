@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import adaptlr.controller
 from adaptlr.act.snapshot import Ring
-from adaptlr.judge import cold, control, doubt, heat, policy, stalled, starved
+from adaptlr.judge import cold, control, heat, policy, stalled, starved
 from adaptlr.judge.control import Settings
 from adaptlr.judge.history import History
 from adaptlr.judge.thresholds import Thresholds
@@ -54,8 +54,8 @@ def _untouched(_: Settings, groups: tuple[control.GroupControl, ...], *__: objec
     return groups
 
 
-def _no_acquittal(_: object, held: control.Control, __: object, past: History) -> tuple[control.Control, History, None]:
-    return held, past, None
+def _no_acquittal(held: control.Control, *_: object) -> tuple[control.Control, None]:
+    return held, None
 
 
 _search = cold._search
@@ -94,11 +94,10 @@ _OFF: dict[str, tuple[tuple[object, str, object], ...]] = {
     "loosened": ((policy, "loosened", _as_set), (control, "loosened", _as_set)),
     "anneal": ((adaptlr.controller, "annealed", _untouched),),
     "acquittal": ((adaptlr.controller, "acquit", _no_acquittal),),
-    "trial": ((doubt, "_as_slow", _never),),
     "come-back": ((heat, "_may_come_back", _never),),
     "slow-down": ((policy, "worth_a_try", _never),),
     "undo": ((policy, "Raise", _never),),
-    "batch-noise": ((History, "most_noise", 0.0), (History, "batch_noise", 0.0)),
+    "batch-noise": ((History, "most_noise", 0.0),),
     "snapshots": ((Ring, "due", _only_the_first),),
 }
 
