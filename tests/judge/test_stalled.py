@@ -68,6 +68,11 @@ class TestStall:
     def test_a_learning_rate_of_ours_is_not_blamed(self, scale: float, hot: bool) -> None:
         assert any(play([reading(i, x, group(ratio=0.04, scale=scale, rho=10.0)) for i, x in enumerate(BOUNCING)])[1]) is hot
 
+    @pytest.mark.parametrize(("other", "hot"), [({}, True), ({"scale": 3.0}, False), ({"scale": 3.0, "frozen": True}, True)])
+    def test_nor_one_beside_it(self, other: dict[str, Any], hot: bool) -> None:
+        groups = (group(ratio=0.04, rho=10.0), group(1, ratio=0.001, rho=10.0, **other))
+        assert any(play([reading(i, x, *groups) for i, x in enumerate(BOUNCING)])[1]) is hot
+
     @pytest.mark.parametrize(("first", "hot"), [(0.03, False), (0.06, True)], ids=["gentle", "not-gentle"])
     def test_a_loss_that_bounced_as_much_from_the_first_steps_on_is_left_alone(self, first: float, hot: bool) -> None:
         """Batches differ, unless those steps were large enough to throw a net about from the start."""
