@@ -17,6 +17,7 @@ from adaptlr.records import Finding, Kind, Reading
 
 _FAR, _MUCH_LESS = 0.1, 0.25  # shares of the hottest group's learning rate and update ratio, at which another is not to blame
 _UNMOVED = 1e-3  # sum of update ratios: data may differ as much, a learning rate has done nothing yet
+_LOST_STEPS = 5  # whose losses say that what had been learned is lost
 _SETTLED_STEPS = 8  # before which gradients and running variances are still finding their scale
 
 
@@ -98,11 +99,14 @@ def divergence(history: History, reading: Reading, limits: Thresholds) -> Findin
 
 
 def regress(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
-    """The run has lost most of what it had learned, or half of it for long, at updates that are not small: a ramp's top."""
+    """The run has lost most of what it had learned, or half of it for long, at updates that are not small: a ramp's top.
+
+    All losses that say so have come after the best: where batches are of two or three, that is luck as often as not.
+    """
     hot = _hot_groups(history, limits.hot_ratio / 10)
-    if history.age < 8 or not hot:
+    if history.age < 8 or not hot or history.age - history.best_age < _LOST_STEPS:
         return None
-    start, best, now = history.start_level, history.best, history.median(5)
+    start, best, now = history.start_level, history.best, history.median(_LOST_STEPS)
     learned = start - best
     margin = limits.rise_sigmas * history.usual_noise
     if not learned > max(0.1 * abs(start), margin):

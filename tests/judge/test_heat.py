@@ -84,6 +84,16 @@ def test_regress_convicts_when_most_of_what_was_learned_is_lost_and_not_at_small
     assert first(losses, 0.001) is None
 
 
+#: Of a healthy run with batches of two: a convolutional net on Fashion-MNIST, Adam at 1e-3. The best median of three is its newest.
+OF_TWO = [2.01, 2.14, 2.02, 2.44, 2.09, 2.02, 2.13, 2.47, 1.92, 2.06, 1.95, 1.91]
+OF_TWO += [1.62, 1.44, 1.46, 2.0, 1.91, 1.83, 1.27, 2.35, 3.0, 1.28, 0.91, 2.87]
+
+
+def test_losses_that_say_so_have_come_after_the_best() -> None:
+    assert first([2.3] * 5 + OF_TWO, 0.012) is None
+    assert first([2.3] * 5 + OF_TWO + [2.87] * 5, 0.012) == (32, str(Kind.TOO_HOT))
+
+
 @pytest.mark.parametrize("ratio", [0.03, 0.2], ids=["regress", "runaway"])
 @pytest.mark.parametrize(
     ("after", "found"),
