@@ -25,7 +25,7 @@ class Run:
     schedule: str
     lr: float
     seed: int
-    method: str  # one of METHODS
+    method: str  # one of METHODS, or what else an experiment compares
 
     @property
     def name(self) -> str:

@@ -71,6 +71,7 @@ def fit(
     """Train as a user of plain PyTorch does. Batches depend on the seed alone.
 
     Args:
+        run: its method is "plain", "adaptlr", or "blind": adaptlr that is told nothing of the run's length and schedule.
         groups: the optimizer's parameter groups.
         batch_loss: the loss of the next batch, drawn with this generator.
 
@@ -80,7 +81,8 @@ def fit(
     optimizer = optimizers[run.optimizer](groups, lr=run.lr)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule(run.schedule, steps))
     peaks = [run.lr] * len(optimizer.param_groups)
-    watch = Controller(net, optimizer, total_steps=steps, peak_lrs=peaks) if run.method == "adaptlr" else None
+    told: dict[str, Any] = {"total_steps": steps, "peak_lrs": peaks} if run.method != "blind" else {}
+    watch = Controller(net, optimizer, **told) if run.method != "plain" else None
     order = torch.Generator().manual_seed(run.seed)
     with watch or nullcontext():
         for _ in range(steps):

@@ -1,0 +1,1 @@
+"""Learning rates that people start from: is a run left alone there?"""

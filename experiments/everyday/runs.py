@@ -1,0 +1,147 @@
+"""One run at a learning rate that people start from, and what became of all of them."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from experiments.fashion import OPTIMIZERS as FASHION_OPTIMIZERS
+from experiments.fashion import accuracy, images
+from experiments.nets import SmallViT, mlp, slim_resnet, vgg_like
+from experiments.record import versions, write
+from experiments.recovery import Run, keep
+from experiments.sweep import fit
+from experiments.tables import write_csv
+
+
+class Rows(nn.Module):
+    """An LSTM that reads an image row by row."""
+
+    def __init__(self, width: int = 64) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(28, width, batch_first=True)
+        self.head = nn.Linear(width, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.lstm(x.squeeze(1))[0][:, -1])
+
+
+NETS = {
+    "mlp": lambda: mlp(width=128),
+    "vgg": lambda: vgg_like(width=8),
+    "resnet": lambda: slim_resnet(width=8),
+    "vit": lambda: SmallViT(dim=48, depth=3),
+    "lstm": Rows,
+}
+OPTIMIZERS = {**FASHION_OPTIMIZERS, "adagrad": torch.optim.Adagrad}
+#: Defaults of torch, and what its tutorials and fastai write.
+STARTS = (
+    ("adam", 1e-3),
+    ("adam", 3e-4),
+    ("adamw", 1e-3),
+    ("sgd", 1e-2),
+    ("rmsprop", 1e-3),
+    ("adagrad", 1e-2),
+)
+#: Where a net is normalised, or its author wrote so.
+MORE_STARTS: dict[str, tuple[tuple[str, float], ...]] = {
+    "resnet": (("sgd", 1e-1), ("adam", 3e-3), ("rmsprop", 1e-2)),
+    "lstm": (("sgd", 1e-1), ("adam", 1e-2)),
+}
+SCHEDULES = ("flat", "one-cycle")
+BATCHES = (64, 2)
+METHODS = ("plain", "adaptlr", "blind")
+STEPS = 300
+_N_TRAIN, _N_VALID = 4096, 1000
+
+
+def all_runs(seeds: Iterable[int], nets: Iterable[str]) -> list[Run]:
+    seeds = list(seeds)
+    return [
+        Run(task=f"{net}, batches of {n}", optimizer=optimizer, schedule=schedule, lr=lr, seed=seed, method=method)
+        for net in nets
+        for n in BATCHES
+        for optimizer, lr in (*STARTS, *MORE_STARTS.get(net, ()))
+        for schedule in SCHEDULES
+        for seed in seeds
+        for method in METHODS
+    ]
+
+
+def train(run: Run, *, out: Path, data: str, slot: int = 0) -> None:
+    """Train, and write the run's folder. Weights and batches depend on the seed alone."""
+    warnings.simplefilter("ignore")
+    net_name, of = run.task.split(", batches of ")
+    x, y, x_valid, y_valid = images(data, _N_TRAIN, _N_VALID)
+    torch.manual_seed(run.seed)
+    net = NETS[net_name]()
+    begin = 1 - accuracy(net, x_valid, y_valid)
+    net.train()
+
+    def batch_loss(order: torch.Generator) -> Tensor:
+        index = torch.randint(len(x), (int(of),), generator=order)
+        return F.cross_entropy(net(x[index]), y[index])
+
+    did = fit(run, net, [{"params": list(net.parameters())}], OPTIMIZERS, batch_loss, steps=STEPS)
+    keep(run, out, begin=begin, loss=1 - accuracy(net, x_valid, y_valid), **did)
+
+
+def publish(runs: Sequence[Run], out: Path, *, seeds: Sequence[int]) -> None:
+    """``table.csv`` and ``summary.json`` in ``out``, the latter on the screen too."""
+    lines = table(json.loads((out / r.name / "run.json").read_text()) for r in runs)
+    write_csv(out / "table.csv", lines)
+    told = {"seeds": seeds, "methods": summary(lines), "versions": versions()}
+    write(out / "summary.json", told)
+    print(json.dumps(told, indent=1))
+
+
+def table(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One line a run with adaptlr: its error and that without, and what was done first."""
+    by_run: dict[tuple[Any, ...], dict[str, Mapping[str, Any]]] = defaultdict(dict)
+    for r in rows:
+        by_run[r["task"], r["optimizer"], r["schedule"], r["lr"], r["seed"]][r["method"]] = r
+    return [
+        {
+            "task": task,
+            "optimizer": optimizer,
+            "schedule": schedule,
+            "lr": lr,
+            "seed": seed,
+            "method": method,
+            "error_plain": round(of["plain"]["loss"], 4),
+            "error": round(of[method]["loss"], 4),
+            "decisions": len(of[method]["decisions"]),
+            "first": next((f"{action}: {message}" for _, action, message in of[method]["decisions"]), ""),
+        }
+        for (task, optimizer, schedule, lr, seed), of in by_run.items()
+        for method in METHODS[1:]
+    ]
+
+
+def summary(lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Per method and size of batches: how many runs there are, how many were changed, and what became of those."""
+    by: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for line in lines:
+        by[f"{line['method']}, {line['task'].split(', ')[1]}"].append(line)
+    out: dict[str, Any] = {}
+    for kind, mine in by.items():
+        gains = [line["error_plain"] - line["error"] for line in mine if line["decisions"]]
+        out[kind] = {
+            "runs": len(mine),
+            "changed": len(gains),
+            "better": sum(g > 0 for g in gains),
+            "worse": sum(g < 0 for g in gains),
+            "mean_gain": round(statistics.fmean(gains), 4) if gains else None,
+            "most_lost": round(-min(gains, default=0.0), 4),
+            "others_differ": sum(line["error_plain"] != line["error"] for line in mine if not line["decisions"]),
+        }
+    return out
