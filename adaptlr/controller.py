@@ -34,7 +34,7 @@ from adaptlr.records import Action, Decision, Finding, Reading
 from adaptlr.state import pack, unpack
 from adaptlr.trace import Trace
 
-_STATE_VERSION = 3
+_STATE_VERSION = 4
 _LONGEST_WAIT = 100  # calls of step before the first optimizer step, after which the user is asked whether there is one
 _SNAPSHOT_BUDGET = 0.005  # share of the run's time that snapshots may take, past the first steps
 _CERTIFY_STEPS = 8  # healthy steps after a snapshot that certify it
