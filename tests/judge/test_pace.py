@@ -147,6 +147,8 @@ def test_steps_that_have_become_larger_stay_so(ratios: list[float], cold: bool) 
         pytest.param({"ratio": 8e-3}, 32, id="below-the-pace"),
         pytest.param({"ratio": 1.1e-2}, None, id="at-it"),
         pytest.param({"ratio": 8e-3, "losses": LITTLE}, None, id="with-something-learned"),
+        pytest.param({"ratio": 8e-3, "losses": [2.25, 2.35] * 80}, 32, id="batches-differ-a-little"),
+        pytest.param({"ratio": 8e-3, "losses": [2.0, 2.6] * 80}, None, id="batches-differ-by-more-than-a-tenth"),
         pytest.param({"ratio": 2e-3, "provenance": Provenance.MIXED}, None, id="with-a-trained-body"),
         pytest.param({"ratio": 8e-3, "scale": 0.5}, None, id="at-a-learning-rate-of-ours"),
         pytest.param({"ratio": 3e-3, "outlook": Outlook()}, None, id="in-a-run-of-unknown-length"),
