@@ -87,7 +87,6 @@ def acquit(control: Control, reading: Reading, history: History) -> tuple[Contro
         rollbacks=control.rollbacks - 1,  # that one does not make the next cut deeper
         acquitted=True,
         suspicion=None,
-        slowed=None,
         raised=None,
     )
     text = (

@@ -101,7 +101,7 @@ def divergence(history: History, reading: Reading, limits: Thresholds) -> Findin
 def regress(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
     """The run has lost most of what it had learned, or half of it for long, at updates that are not small: a ramp's top.
 
-    All losses that say so have come after the best: where batches are of two or three, that is luck as often as not.
+    All losses that say so have come after the best one: with batches of two or three the same few may look like both.
     """
     hot = _hot_groups(history, limits.hot_ratio / 10)
     if history.age < 8 or not hot or history.age - history.best_age < _LOST_STEPS:

@@ -40,9 +40,9 @@ class Thresholds:
     bounce_frac: float = (
         0.08  # noise of the loss from step to step over its level: hot nets bounce at 0.1, slow ones at 0.04-0.07, (0, 1]
     )
-    noisy_frac: float = 0.16  # and from which it may hide that the loss falls, so that steps have to be as large as thrown_ratio,
-    noise_most: float = 0.25  # and from which it does, (0, 100]: 0.2 to 0.5 with batches of two
     bounce_times: float = 1.5  # and over the same in smaller steps: batches differ by themselves, [1, 100]
+    noisy_frac: float = 0.16  # the same noise, (0, 100], from which it may hide that the loss falls: steps then have to be as large
+    noise_most: float = 0.25  # as thrown_ratio; and from which it does, (0, 100]: 0.2 to 0.5 with batches of two
     stall_frac: float = 0.75  # of the loss at the start: a stall below it is left alone, the net has learned something, (0, 1]
     died_frac: float = 0.3  # share of a stage's units gone dormant since the start, (0, 1]: then a stall counts at any loss
     stall_steps: int = 16  # steps that a stall lasts, (3, 24]

@@ -141,7 +141,7 @@ def summary(lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             "better": sum(g > 0 for g in gains),
             "worse": sum(g < 0 for g in gains),
             "mean_gain": round(statistics.fmean(gains), 4) if gains else None,
-            "most_lost": round(-min(gains, default=0.0), 4),
+            "most_lost": round(max(0.0, -min(gains, default=0.0)), 4),
             "others_differ": sum(line["error_plain"] != line["error"] for line in mine if not line["decisions"]),
         }
     return out
