@@ -370,7 +370,9 @@ class Controller:
         self._control, decision = acquit(self._control, reading, self._history)
         self._control, stands = tried(self._control, reading, self._history)
         findings = (*findings, stands) if stands else findings
-        if decision is None:
+        if decision is not None:
+            self._history = self._history.moved_on()
+        else:
             refuges = self._refuges() if findings else ()
             self._control, decision = decide(self.settings, self._control, findings, reading, self._history, refuges)
         if decision is not None and decision.action is Action.HOLD and not new:

@@ -26,7 +26,7 @@ def too_cold(history: History, reading: Reading, limits: Thresholds) -> Finding 
     Source: D-Adaptation's estimate (Defazio & Mishchenko 2023), measured as a sign.
     """
     moving = [(g, p) for g, p in zip(reading.groups, history.groups, strict=True) if moves(g)]
-    if not moving or min(p.age for _, p in moving) < limits.cold_steps // 2:
+    if not moving or min(p.age for _, p in moving) < limits.cold_steps // 2 or not history.settled:
         return None
     found = _too_cold(history, reading, moving, limits)
     if found is None or not has_to_learn(history, [g for g, _ in moving], limits):

@@ -87,14 +87,14 @@ def divergence(history: History, reading: Reading, limits: Thresholds) -> Findin
     """Three losses in a row far above where the run began, whatever the updates look like, but for weights that have not moved."""
     if len(history.losses) < 3 or history.age < 3 or all(0 < g.way < _UNMOVED for g in history.groups):
         return None
-    start = history.start_level
+    start = max(history.start_level, history.leapt)
     last, least = history.losses[-3:], start + (limits.diverged_factor - 1) * abs(start)
     if not min(last) > least:  # nearly always; the noise takes longer to know
         return None
     bar = max(least, start + limits.rise_sigmas * history.usual_noise)
     if not all(x > bar for x in last):
         return None
-    text = f"the loss has been above {said(history, min(last))} for 3 steps; the run began at {said(history, start)}"
+    text = f"the loss has been above {said(history, min(last))} for 3 steps; the run began at {said(history, history.start_level)}"
     return finding(Kind.DIVERGENCE, reading, _to_blame(history, reading, _moving(reading)), text, loss=reading.loss, start=start)
 
 

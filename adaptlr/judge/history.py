@@ -137,6 +137,7 @@ class History:
     norm_spike: float = 0.0  # and that over the one before
     calm: float = 0.0  # noise of the loss over its level, of the calmest dozen of small steps; 0 while there were none
     rough: float = 0.0  # and the largest of first steps, after the start or a rollback, that were gentle; 0 while there were none
+    leapt: float = -math.inf  # the loss after the data changed; -inf if they have not
 
     @property
     def start_level(self) -> float:
@@ -227,7 +228,18 @@ class History:
             outlook=self.outlook,
             calm=self.calm,
             rough=self.rough,
+            leapt=self.leapt,
         )
+
+    @property
+    def settled(self) -> bool:
+        """No change of the data is so recent that the losses since are too few to say whether the net learns."""
+        return self.leapt == -math.inf or len(self.losses) == _LOSSES
+
+    def moved_on(self, steps: int = _LOSSES) -> History:
+        """After the data changed, so many steps ago or before all that is remembered: older losses are not comparable."""
+        losses = self.losses[-steps:]
+        return dataclasses.replace(self, losses=losses, best=_median(losses), best_age=self.age, leapt=max(losses))
 
     def with_room_for(self, loss: float) -> History:
         """All losses measured from a floor that is below this one too."""
@@ -244,6 +256,7 @@ class History:
             start=tuple(x + by for x in self.start),
             losses=tuple(x + by for x in self.losses),
             best=self.best + by,
+            leapt=self.leapt + by,
         )
 
     def rescaled(self, groups: tuple[int, ...]) -> History:
@@ -311,6 +324,7 @@ def advance(history: History, reading: Reading) -> History:
         norm_spike=_growth(history.norm_var, reading.norm_var),
         calm=_calmest(history.calm, losses, groups),
         rough=_roughest(history.rough, losses, groups, age),
+        leapt=history.leapt,
     )
 
 
