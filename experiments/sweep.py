@@ -67,6 +67,8 @@ def fit(
     batch_loss: Callable[[torch.Generator], Tensor],
     *,
     steps: int,
+    multiplier: Callable[[int], float] | None = None,
+    before_step: Callable[[], object] = lambda: None,
 ) -> dict[str, Any]:
     """Train as a user of plain PyTorch does. Batches depend on the seed alone.
 
@@ -74,12 +76,14 @@ def fit(
         run: its method is "plain", "adaptlr", or "blind": adaptlr that is told nothing of the run's length and schedule.
         groups: the optimizer's parameter groups.
         batch_loss: the loss of the next batch, drawn with this generator.
+        multiplier: of the learning rate at a step, in place of the run's schedule.
+        before_step: called when the gradients are there.
 
     Returns:
         What adaptlr did, and what it took each group for; nothing without it.
     """
     optimizer = optimizers[run.optimizer](groups, lr=run.lr)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule(run.schedule, steps))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier or schedule(run.schedule, steps))
     peaks = [run.lr] * len(optimizer.param_groups)
     told: dict[str, Any] = {"total_steps": steps, "peak_lrs": peaks} if run.method != "blind" else {}
     watch = Controller(net, optimizer, **told) if run.method != "plain" else None
@@ -89,6 +93,7 @@ def fit(
             loss = batch_loss(order)
             optimizer.zero_grad()
             loss.backward()
+            before_step()
             optimizer.step()
             if watch is not None:
                 watch.step(loss)

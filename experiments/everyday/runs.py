@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from experiments.everyday.ways import EVERY_START, WAYS, Way
 from experiments.fashion import OPTIMIZERS as FASHION_OPTIMIZERS
 from experiments.fashion import accuracy, images
 from experiments.nets import SmallViT, mlp, slim_resnet, vgg_like
@@ -57,8 +59,15 @@ MORE_STARTS: dict[str, tuple[tuple[str, float], ...]] = {
     "resnet": (("sgd", 1e-1), ("adam", 3e-3), ("rmsprop", 1e-2)),
     "lstm": (("sgd", 1e-1), ("adam", 1e-2)),
 }
+#: One of Adam's and one of SGD's for each net.
+TWO_STARTS: dict[str, tuple[tuple[str, float], ...]] = {
+    "mlp": (("adam", 1e-3), ("sgd", 1e-2)),
+    "vgg": (("adam", 1e-3), ("sgd", 1e-2)),
+    "resnet": (("adam", 1e-3), ("sgd", 1e-1)),
+    "vit": (("adam", 1e-3), ("sgd", 3e-2)),
+    "lstm": (("adam", 3e-3), ("sgd", 1e-1)),
+}
 SCHEDULES = ("flat", "one-cycle")
-BATCHES = (64, 2)
 METHODS = ("plain", "adaptlr", "blind")
 STEPS = 300
 _N_TRAIN, _N_VALID = 4096, 1000
@@ -67,32 +76,60 @@ _N_TRAIN, _N_VALID = 4096, 1000
 def all_runs(seeds: Iterable[int], nets: Iterable[str]) -> list[Run]:
     seeds = list(seeds)
     return [
-        Run(task=f"{net}, batches of {n}", optimizer=optimizer, schedule=schedule, lr=lr, seed=seed, method=method)
+        Run(task=f"{net}, {way}", optimizer=optimizer, schedule=schedule, lr=lr, seed=seed, method=method)
         for net in nets
-        for n in BATCHES
-        for optimizer, lr in (*STARTS, *MORE_STARTS.get(net, ()))
-        for schedule in SCHEDULES
+        for way in WAYS
+        for optimizer, lr, schedule in _starts(net, way)
         for seed in seeds
         for method in METHODS
     ]
 
 
+def _starts(net: str, way: str) -> list[tuple[str, float, str]]:
+    if way in EVERY_START:
+        return [(o, lr, schedule) for o, lr in (*STARTS, *MORE_STARTS.get(net, ())) for schedule in SCHEDULES]
+    return [(o, lr * (WAYS[way].sgd_lr_frac if o == "sgd" else 1), "flat") for o, lr in TWO_STARTS[net]]
+
+
 def train(run: Run, *, out: Path, data: str, slot: int = 0) -> None:
     """Train, and write the run's folder. Weights and batches depend on the seed alone."""
     warnings.simplefilter("ignore")
-    net_name, of = run.task.split(", batches of ")
+    net_name, way_name = run.task.split(", ")
+    way = WAYS[way_name]
     x, y, x_valid, y_valid = images(data, _N_TRAIN, _N_VALID)
+    y = way.labels(y)
     torch.manual_seed(run.seed)
     net = NETS[net_name]()
     begin = 1 - accuracy(net, x_valid, y_valid)
     net.train()
+    steps = itertools.count()
 
     def batch_loss(order: torch.Generator) -> Tensor:
-        index = torch.randint(len(x), (int(of),), generator=order)
-        return F.cross_entropy(net(x[index]), y[index])
+        step = next(steps)
+        way.freeze(net, step, STEPS)
+        return way.loss(net, *way.batch(x, y, step, STEPS, order), order)
 
-    did = fit(run, net, [{"params": list(net.parameters())}], OPTIMIZERS, batch_loss, steps=STEPS)
+    of = way.multiplier
+    did = fit(
+        run,
+        net,
+        [{"params": list(net.parameters())}],
+        _optimizers(way),
+        batch_loss,
+        steps=STEPS,
+        multiplier=None if of is None else lambda step: of(step / STEPS),
+        before_step=lambda: way.clip and nn.utils.clip_grad_norm_(net.parameters(), way.clip),
+    )
     keep(run, out, begin=begin, loss=1 - accuracy(net, x_valid, y_valid), **did)
+
+
+def _optimizers(way: Way) -> dict[str, Callable[..., torch.optim.Optimizer]]:
+    if not way.decay:
+        return OPTIMIZERS
+    return {
+        "adam": partial(torch.optim.AdamW, weight_decay=way.decay),
+        "sgd": partial(torch.optim.SGD, momentum=0.9, weight_decay=way.decay / 20),
+    }
 
 
 def publish(runs: Sequence[Run], out: Path, *, seeds: Sequence[int]) -> None:

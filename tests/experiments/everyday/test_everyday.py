@@ -10,7 +10,8 @@ import pytest
 from torchvision import datasets
 
 from experiments.everyday import runs as everyday
-from experiments.everyday.runs import BATCHES, METHODS, NETS, all_runs, publish, summary, table, train
+from experiments.everyday.runs import METHODS, NETS, all_runs, publish, summary, table, train
+from experiments.everyday.ways import WAYS
 from experiments.fashion import images
 from experiments.recovery import Run
 from tests.experiments.blobs import Blobs
@@ -25,14 +26,13 @@ def blobs(monkeypatch: pytest.MonkeyPatch) -> Any:
     images.cache_clear()
 
 
-def runs(net: str, lr: float, n: int = 64) -> list[Run]:
-    task = f"{net}, batches of {n}"
-    return [Run(task=task, optimizer="adam", schedule="flat", lr=lr, seed=0, method=m) for m in METHODS]
+def runs(net: str, lr: float, way: str = "batches of 64") -> list[Run]:
+    return [Run(task=f"{net}, {way}", optimizer="adam", schedule="flat", lr=lr, seed=0, method=m) for m in METHODS]
 
 
-@pytest.mark.parametrize("net", NETS)
-def test_watched_or_not_a_run_that_is_left_alone_ends_the_same(net: str, tmp_path: Path) -> None:
-    three = runs(net, 1e-3)
+@pytest.mark.parametrize(("net", "way"), [*((net, "batches of 64") for net in NETS), *(("mlp", way) for way in WAYS)])
+def test_watched_or_not_a_run_that_is_left_alone_ends_the_same(net: str, way: str, tmp_path: Path) -> None:
+    three = runs(net, 1e-3, way)
     for run in three:
         train(run, out=tmp_path, data="")
     rows = [json.loads((tmp_path / run.name / "run.json").read_text()) for run in three]
@@ -68,5 +68,5 @@ def test_a_table_has_a_line_for_each_run_with_adaptlr() -> None:
 
 def test_runs_have_names_of_their_own() -> None:
     every = all_runs((0, 1), NETS)
-    assert len({r.name for r in every}) == len(every) == 840
-    assert {r.task for r in every} == {f"{net}, batches of {n}" for net in NETS for n in BATCHES}
+    assert len({r.name for r in every}) == len(every) == 1680
+    assert {r.task for r in every} == {f"{net}, {way}" for net in NETS for way in WAYS}
