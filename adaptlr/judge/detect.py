@@ -18,7 +18,7 @@ _LOSSES = frozenset({"loss", "start", "best", "level"})  # in a finding's eviden
 def observe(history: History, reading: Reading, limits: Thresholds) -> tuple[History, tuple[Finding, ...]]:
     """Move ``history`` on by ``reading`` and say what is wrong in it.
 
-    At most one finding says "too high" (the most certain one), and at most one "too low"; weight decay and data that have changed
+    At most one finding says "too high" (the most certain one), and at most one "too low"; weight decay and data that has changed
     are judged apart.
     """
     history = starved.count_starved(advance(history, reading), reading, limits)

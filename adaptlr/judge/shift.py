@@ -1,4 +1,4 @@
-"""Data that have changed under a run: a loss that leaps in one step, after updates no larger than those before. Pure.
+"""Data that has changed under a run: a loss that leaps in one step, after updates no larger than those before. Pure.
 
 New classes, larger images, the next stage of a curriculum: what was learned is lost on the spot, and no learning rate has done it.
 Too large a step shows as one, or breaks a net over several. What the run was compared with holds no longer.
@@ -17,7 +17,7 @@ from adaptlr.records import Finding, Kind, Reading
 
 _BEFORE, _HIGH = 8, 3  # losses before the leap and since: fewer may be one odd batch
 _QUIET_SHARE = 0.25  # of the leap, that none of the losses before it may have come up
-_RISING = 1.1  # the leap by the newest loss over that by the first, from which it goes on: data do not do that
+_RISING = 2.0  # the leap by the newest loss over that by the first, from which it goes on: momentum makes some of that
 _AS_BEFORE = 2.0  # update before the leap over the ones before that, at most
 
 
@@ -38,7 +38,7 @@ def shift(history: History, reading: Reading, limits: Thresholds) -> tuple[Histo
         return history, None
     text = (
         f"the loss went from {said(history, level)} to {said(history, statistics.median(since))} in one step, after an update of "
-        f"{number(ratio)} of the weights like those before it: the data have changed, and no learning rate is to blame"
+        f"{number(ratio)} of the weights like those before it: the data has changed, and no learning rate is to blame"
     )
     found = finding(Kind.SHIFT, reading, (), text, loss=statistics.median(since), level=level, update_ratio=ratio)
     return history.moved_on(_HIGH), found
