@@ -95,8 +95,9 @@ RULES = {  # folder or file -> what it may import beside the standard library
     "judge": ("adaptlr.judge", "adaptlr.records"),
     "measure": ("adaptlr.measure", "adaptlr.records", "torch", "numpy", "scipy"),
     "act": ("adaptlr.act", "adaptlr.records", "torch"),
-    "trace.py": ("adaptlr.jsonl", "adaptlr.records", "adaptlr.show.table"),  # the last within Trace.to_frame alone
+    "trace.py": ("adaptlr.jsonl", "adaptlr.records", "adaptlr.show.table", "adaptlr.thin"),  # the last within Trace.to_frame alone
     "jsonl.py": ("adaptlr.records",),
+    "thin.py": ("adaptlr.records",),
     "state.py": (),
     "ranks.py": ("adaptlr.standin", "torch"),
     "wrapped.py": ("adaptlr.measure", "adaptlr.ranks", "torch"),
