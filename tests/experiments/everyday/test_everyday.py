@@ -7,23 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from torchvision import datasets
 
 from experiments.everyday import runs as everyday
 from experiments.everyday.runs import METHODS, NETS, all_runs, publish, summary, table, train
 from experiments.everyday.ways import WAYS
-from experiments.fashion import images
 from experiments.recovery import Run
-from tests.experiments.blobs import Blobs
 
 
 @pytest.fixture(autouse=True)
-def blobs(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(datasets, "FashionMNIST", Blobs)
+def short(blobs: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(everyday, "STEPS", 60)
-    images.cache_clear()
-    yield
-    images.cache_clear()
 
 
 def runs(net: str, lr: float, way: str = "batches of 64") -> list[Run]:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from fastai.torch_core import set_seed
-from torchvision import datasets
 from torchvision.models import resnet18
 
 from experiments.fashion import images
@@ -20,22 +19,18 @@ from experiments.stock import tasks
 from experiments.stock.runs import all_runs, train
 from experiments.stock.tasks import TASKS
 from experiments.stock.texts import LARGEST, docstrings
-from tests.experiments.blobs import Blobs
 
 
 @pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def data(blobs: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A folder with a ResNet-18 in it, and something to look at."""
-    monkeypatch.setattr(datasets, "FashionMNIST", Blobs)
     monkeypatch.setattr(tasks, "images", lambda *_: images(str(tmp_path), 64, 32))
-    images.cache_clear()
     tasks._clothes.cache_clear()
     (tmp_path / "FashionMNIST").mkdir()
     (tmp_path / "weights").mkdir()
     state = {k: v for k, v in resnet18(weights=None).state_dict().items() if not k.startswith("fc.")}
     torch.save(state, tmp_path / BODY)
     yield str(tmp_path)
-    images.cache_clear()
     tasks._clothes.cache_clear()
 
 

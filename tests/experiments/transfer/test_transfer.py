@@ -8,24 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from torchvision import datasets
 
 from adaptlr.measure.provenance import of_groups
 from adaptlr.records import Provenance
-from experiments.fashion import images
 from experiments.recovery import LRS, Run
 from experiments.transfer import runs as transfer
 from experiments.transfer.runs import BODIES, GROUPINGS, SMALL, all_runs, body_of, error, groups_of, pretrain, train, with_new_head
-from tests.experiments.blobs import Blobs
 
-
-@pytest.fixture(autouse=True)
-def blobs(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(datasets, "MNIST", Blobs)
-    monkeypatch.setattr(datasets, "FashionMNIST", Blobs)
-    images.cache_clear()
-    yield
-    images.cache_clear()
+pytestmark = pytest.mark.usefixtures("blobs")
 
 
 def test_the_body_is_kept_and_the_head_is_new(tmp_path: Path) -> None:

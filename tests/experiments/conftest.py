@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
 import torch
+from torchvision import datasets
+
+from experiments.fashion import images
 
 
 class Blobs:
@@ -14,3 +20,13 @@ class Blobs:
         self.data = torch.randint(60, (2000, 28, 28), generator=generator, dtype=torch.uint8)
         for image, label in zip(self.data, self.targets.tolist(), strict=True):
             image[14 * (label // 5) : 14 * (label // 5) + 10, 5 * (label % 5) : 5 * (label % 5) + 5] += 150
+
+
+@pytest.fixture
+def blobs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """MNIST and Fashion-MNIST are blobs, and nothing of the real ones is remembered."""
+    monkeypatch.setattr(datasets, "MNIST", Blobs)
+    monkeypatch.setattr(datasets, "FashionMNIST", Blobs)
+    images.cache_clear()
+    yield
+    images.cache_clear()
