@@ -124,7 +124,7 @@ class Control:
     stopped: bool = False
     last_said: tuple[tuple[Kind, int], ...] = ()  # step on which a kind was last found
     last_poison: int | None = None
-    acquitted: bool = False  # a learning rate was, once: no second time
+    acquitted: int | None = None  # the step on which a learning rate was, last: none is again within ``quiet_steps``
     suspicion: Suspicion | None = None  # of the newest rollback, until the losses after it have decided
     raised: Raise | None = None
     slowed: Slowed | None = None

@@ -136,7 +136,8 @@ def _roll_back(
         )
         groups.append(_lowered(cut, g, control.raised.groups[i], now.lr) if control.raised and i in accused else cut)
     held = _with_followers(tuple(groups), reading)
-    doubt = None if control.acquitted else suspicion_of(broken, history, refuge, at_start=refuge is refuges[0])
+    lately = control.acquitted is not None and reading.step - control.acquitted <= settings.quiet_steps
+    doubt = None if lately else suspicion_of(broken, history, refuge, at_start=refuge is refuges[0])
     rollbacks = control.rollbacks + 1
     new = dataclasses.replace(control, groups=held, rollbacks=rollbacks, acted=True, suspicion=doubt, raised=None, slowed=None)
     factor = min((a.scale / b.scale for a, b in zip(new.groups, control.groups, strict=True)), default=1.0)

@@ -211,8 +211,9 @@ class TestAcquit:
         assert said == []
         assert control == dataclasses.replace(held, suspicion=None)
 
-    def test_once_a_run(self) -> None:
-        assert self.rolled_back(acquitted=True).suspicion is None
+    def test_not_twice_within_the_quiet_steps(self) -> None:
+        assert self.rolled_back(acquitted=120 - 50).suspicion is None
+        assert self.rolled_back(acquitted=120 - 51).suspicion is not None
 
     def test_not_where_the_loss_was_as_high_when_the_snapshot_was_taken(self) -> None:
         """It was early in the run: that the loss is high there says nothing against the data."""
