@@ -26,7 +26,9 @@ def too_cold(history: History, reading: Reading, limits: Thresholds) -> Finding 
     Source: D-Adaptation's estimate (Defazio & Mishchenko 2023), measured as a sign.
     """
     moving = [(g, p) for g, p in zip(reading.groups, history.groups, strict=True) if moves(g)]
-    if not moving or min(p.age for _, p in moving) < limits.cold_steps // 2 or not history.settled:
+    if not moving or min(p.age for _, p in moving) < limits.cold_steps // 2:
+        return None
+    if not history.settled or not all(p.known for _, p in moving):
         return None
     found = _too_cold(history, reading, moving, limits)
     if found is None or not has_to_learn(history, [g for g, _ in moving], limits):

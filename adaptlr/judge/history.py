@@ -14,7 +14,8 @@ from adaptlr.judge.outlook import Outlook
 from adaptlr.records import GroupReading, Reading
 
 _LOSSES = 24  # kept for levels and for their noise
-_STEPS = 6  # of update ratios kept
+_STEPS = 6  # of update ratios kept,
+_JUMP = 3.0  # of those since the schedule last raised the learning rate by so much in one step: a warm restart
 _STRAIGHT, _STRAIGHT_STEPS = 0.7, (10, 16)  # distance over path of a net that walks as one with momentum; steps it is measured in
 _TAME = 0.03  # mean update ratio above which bends are the learning rate's doing
 _START = 5  # losses that make the level at the start,
@@ -44,7 +45,7 @@ def _median(losses: tuple[float, ...]) -> float:
 class GroupPast:
     """One group's last steps. Ratios, path and walk are of the steps since the start or the last change of its scale."""
 
-    ratios: tuple[float, ...] = ()  # update ratios, newest last
+    ratios: tuple[float, ...] = ()  # update ratios, newest last; none from before the schedule jumped up
     peak_lr: float = 0.0  # largest scheduled lr so far
     resting: bool = True  # the scheduled lr is that of the step before
     last_lr: float = 0.0
@@ -74,6 +75,11 @@ class GroupPast:
             effective_lr=self.effective_lr,
             straight=self.straight,
         )
+
+    @property
+    def known(self) -> bool:
+        """Enough steps were taken at about this learning rate to say what it does."""
+        return len(self.ratios) == _STEPS
 
     @property
     def ratio(self) -> float:
@@ -276,8 +282,9 @@ def _advance_group(past: GroupPast, now: GroupReading) -> GroupPast:
     moved = ratio if ratio is not None and math.isfinite(ratio) else 0.0
     path = past.path + moved
     tame = _STRAIGHT_STEPS[0] <= age <= _STRAIGHT_STEPS[1] and 0 < path < _TAME * age
+    before = () if 0 < _JUMP * past.last_lr < now.lr else past.ratios
     return GroupPast(
-        ratios=(*past.ratios, ratio)[-_STEPS:] if ratio is not None else past.ratios,
+        ratios=(*before, ratio)[-_STEPS:] if ratio is not None else before,
         peak_lr=max(past.peak_lr, now.lr),
         resting=past.last_lr in (0.0, now.lr),
         last_lr=now.lr,

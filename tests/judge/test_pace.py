@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,9 @@ from adaptlr.records import Action, Decision, Finding, Kind, Provenance
 from tests.judge.runs import group, reading
 
 KNOWN = Outlook(total_steps=160, peak_lrs=(1e-3,))
+RESTARTS = [
+    1e-3 * (1.0001 + math.cos(math.pi * (i % 40) / 40)) / 2 for i in range(160)
+]  # four cosines, each down to almost nothing
 LITTLE = [max(1.95, 2.3 - 0.02 * i) for i in range(160)]  # a loss that comes down by a seventh, and stands there
 
 
@@ -67,6 +71,8 @@ def found(
             {"ratio": 3e-3, "walk": 3.0, "losses": [2.3 * 0.985**i for i in range(160)]}, None, id="straight-on-and-falling"
         ),
         pytest.param({"ratio": 3e-3, "walk": 3.0, "outlook": Outlook()}, None, id="straight-on-of-unknown-length"),
+        pytest.param({"ratio": 4e-3, "lrs": RESTARTS, "losses": LITTLE}, None, id="a-good-way-by-warm-restarts"),
+        pytest.param({"ratio": 2e-4, "lrs": RESTARTS}, 7, id="a-short-way-by-warm-restarts"),
         pytest.param({"ratio": 3e-3, "walk": 3.0, "losses": [2.3 * 0.98**i for i in range(160)]}, None, id="that-learns"),
         pytest.param({"ratio": 1e-3, "provenance": Provenance.TRAINED}, None, id="pretrained"),
         pytest.param({"ratio": 1e-3, "losses": [2.3 * 0.9**i for i in range(160)]}, None, id="has-learned-all-the-same"),
