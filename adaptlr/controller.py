@@ -56,7 +56,7 @@ class Controller:
         act: False watches and warns, and touches nothing.
         stages: names or modules to observe, or a mapping of label to either; None finds them by rule.
         scaler: a GradScaler, or several things with ``state_dict`` and ``load_state_dict`` that a rollback must take along.
-        trace: a path for the JSON Lines trace, or None to keep it in memory.
+        trace: a path for the JSON Lines trace, or None to keep it in memory alone, thinned after 20,000 steps.
         thresholds, settings, sampling: what counts as wrong, what may be done, how much is measured.
         snapshot_device: where snapshots are kept; None keeps them beside the model.
         total_steps: optimizer steps of the whole run, if known: what is too cold, and how far to raise or to cut, depends on it.

@@ -54,9 +54,19 @@ def keep(run: Run, out: Path, *, begin: float, loss: float, **more: Any) -> None
 
 def publish(runs: Iterable[Run], out: Path, *, seeds: Sequence[int], **more: Any) -> None:
     """What the finished runs in ``out`` come to: ``table.csv`` and ``summary.json`` there, the latter on the screen too."""
-    cells = recovered(json.loads((out / r.name / "run.json").read_text()) for r in runs)
-    write_csv(out / "table.csv", cells)
-    told = {"seeds": seeds, **more, "methods": summary(cells), "versions": versions()}
+    cells = recovered(finished(runs, out))
+    tell(out, cells, seeds=seeds, **more, methods=summary(cells))
+
+
+def finished(runs: Iterable[Run], out: Path) -> list[dict[str, Any]]:
+    """What :func:`keep` wrote of each."""
+    return [json.loads((out / r.name / "run.json").read_text()) for r in runs]
+
+
+def tell(out: Path, lines: Sequence[Mapping[str, Any]], **summary: Any) -> None:
+    """``lines`` to ``table.csv`` in ``out``; ``summary``, with versions, to ``summary.json`` there, and to the screen."""
+    write_csv(out / "table.csv", lines)
+    told = {**summary, "versions": versions()}
     write(out / "summary.json", told)
     print(json.dumps(told, indent=1))
 

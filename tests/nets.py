@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -73,8 +73,9 @@ def train(
     one_cycle: bool = False,
     controller: dict[str, Any] | None = None,
     model: nn.Module | None = None,
+    data: Iterable[tuple[Tensor, Tensor]] | None = None,
 ) -> Run:
-    """Train, seeded; with a Controller made of these keyword arguments if any are given."""
+    """Train, seeded; with a Controller made of these keyword arguments if any are given. ``data`` is as many batches as steps."""
     torch.manual_seed(0)
     np.random.seed(0)
     random.seed(0)
@@ -85,7 +86,7 @@ def train(
     run = Run(controller=None if controller is None else Controller(model, opt, **controller))
     if run.controller is not None:
         run.controller.__enter__()
-    for x, y in batches(steps):
+    for x, y in batches(steps) if data is None else data:
         loss = nn.functional.cross_entropy(model(x), y)
         opt.zero_grad()
         loss.backward()

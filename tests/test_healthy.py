@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ import torchvision
 from torch import Tensor, nn
 
 from adaptlr import Action, Controller, Kind
-from tests.nets import OPTIMIZERS, batches, convnet, digits, same, train
+from tests.nets import Run, batches, convnet, digits, same, train
 
 WEIGHTS = Path(__file__).parents[1] / "data/weights/resnet18_imagenet_body.pth"
 
@@ -55,35 +55,27 @@ def test_the_sparse_net_is_sparse() -> None:
     assert run.controller.trace.readings[0].stages[0].near_zero_miniai_frac > 0.75
 
 
+def four_classes_then_all() -> Iterator[tuple[Tensor, Tensor]]:
+    x, y = digits()
+    order = torch.Generator().manual_seed(0)
+    few = torch.nonzero(y < 4).squeeze(1)
+    for step in range(140):
+        pick = few[torch.randint(len(few), (64,), generator=order)] if step < 80 else torch.randint(len(x), (64,), generator=order)
+        yield x[pick], y[pick]
+
+
 @pytest.mark.parametrize(("optimizer", "lr"), [("adam", 3e-3), ("sgd", 3e-2)])
 def test_new_classes_in_a_healthy_run_are_seen_and_no_learning_rate_is_blamed(optimizer: str, lr: float) -> None:
     """Its loss goes from almost nothing to far above where it began, in one step."""
 
-    def run(controller: Controller | None, model: nn.Module, opt: torch.optim.Optimizer) -> list[Tensor]:
-        x, y = digits()
-        order = torch.Generator().manual_seed(0)
-        few = torch.nonzero(y < 4).squeeze(1)
-        with controller or nullcontext():
-            for step in range(140):
-                pick = torch.randint(len(few) if step < 80 else len(x), (64,), generator=order)
-                pick = few[pick] if step < 80 else pick
-                loss = nn.functional.cross_entropy(model(x[pick]), y[pick])
-                opt.zero_grad()
-                loss.backward()
-                opt.step()
-                if controller is not None:
-                    controller.step(loss)
-        return [p.detach() for p in model.parameters()]
-
-    ends, said = [], []
-    for watched in (False, True):
+    def run(controller: dict[str, Any] | None) -> Run:
         torch.manual_seed(0)
-        model = convnet()
-        opt = OPTIMIZERS[optimizer](model.parameters(), lr=lr)
-        controller = Controller(model, opt, total_steps=140, announce=said.append) if watched else None
-        ends.append(run(controller, model, opt))
+        return train(optimizer, lr, steps=140, model=convnet(), data=four_classes_then_all(), controller=controller)
+
+    said: list[Any] = []
+    plain, watched = run(None), run({"total_steps": 140, "announce": said.append})
     assert [(f.kind, f.step) for f in said] == [(Kind.SHIFT, 82)]
-    assert same(*ends)
+    assert same(plain.state, watched.state)
 
 
 def resnet_on_a_slice(*, pretrained: bool, controller: bool, steps: int = 12) -> tuple[nn.Module, Controller | None]:

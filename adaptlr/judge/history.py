@@ -143,7 +143,7 @@ class History:
     norm_spike: float = 0.0  # and that over the one before
     calm: float = 0.0  # noise of the loss over its level, of the calmest dozen of small steps; 0 while there were none
     rough: float = 0.0  # and the largest of first steps, after the start or a rollback, that were gentle; 0 while there were none
-    leapt: float = -math.inf  # the loss after the data changed; -inf if they have not
+    leapt: float = -math.inf  # the loss after the data changed; -inf if it has not
 
     @property
     def start_level(self) -> float:

@@ -36,11 +36,12 @@ def shift(history: History, reading: Reading, limits: Thresholds) -> tuple[Histo
     ratio = _quiet_ratio(history.groups, limits)
     if ratio is None:
         return history, None
+    now = statistics.median(since)
     text = (
-        f"the loss went from {said(history, level)} to {said(history, statistics.median(since))} in one step, after an update of "
-        f"{number(ratio)} of the weights like those before it: the data has changed, and no learning rate is to blame"
+        f"the loss went from {said(history, level)} to {said(history, now)} in one step, after an update of {number(ratio)} of the "
+        f"weights like those before it: the data has changed, and no learning rate is to blame"
     )
-    found = finding(Kind.SHIFT, reading, (), text, loss=statistics.median(since), level=level, update_ratio=ratio)
+    found = finding(Kind.SHIFT, reading, (), text, loss=now, level=level, update_ratio=ratio)
     return history.moved_on(_HIGH), found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import statistics
 import warnings
 from collections import defaultdict
@@ -19,10 +18,8 @@ from experiments.everyday.ways import EVERY_START, WAYS, Way
 from experiments.fashion import OPTIMIZERS as FASHION_OPTIMIZERS
 from experiments.fashion import accuracy, images
 from experiments.nets import SmallViT, mlp, slim_resnet, vgg_like
-from experiments.record import versions, write
-from experiments.recovery import Run, keep
+from experiments.recovery import Run, finished, keep, tell
 from experiments.sweep import fit
-from experiments.tables import write_csv
 
 
 class Rows(nn.Module):
@@ -134,11 +131,13 @@ def _optimizers(way: Way) -> dict[str, Callable[..., torch.optim.Optimizer]]:
 
 def publish(runs: Sequence[Run], out: Path, *, seeds: Sequence[int]) -> None:
     """``table.csv`` and ``summary.json`` in ``out``, the latter on the screen too."""
-    lines = table(json.loads((out / r.name / "run.json").read_text()) for r in runs)
-    write_csv(out / "table.csv", lines)
-    told = {"seeds": seeds, "methods": summary(lines), "versions": versions()}
-    write(out / "summary.json", told)
-    print(json.dumps(told, indent=1))
+    lines = table(finished(runs, out))
+    tell(out, lines, seeds=seeds, methods=summary(lines))
+
+
+def first_done(row: Mapping[str, Any]) -> str:
+    """The first decision of a run, in its own words; "" if there was none."""
+    return next((f"{action}: {message}" for _, action, message in row["decisions"]), "")
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -157,7 +156,7 @@ def table(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "error_plain": round(of["plain"]["loss"], 4),
             "error": round(of[method]["loss"], 4),
             "decisions": len(of[method]["decisions"]),
-            "first": next((f"{action}: {message}" for _, action, message in of[method]["decisions"]), ""),
+            "first": first_done(of[method]),
         }
         for (task, optimizer, schedule, lr, seed), of in by_run.items()
         for method in METHODS[1:]

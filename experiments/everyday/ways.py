@@ -59,7 +59,8 @@ class Way:
         """Images [b, 1, 28, 28] and labels [b] of a step of so many, drawn with ``order``."""
         index = torch.randint(len(x), (self.size(step),), generator=order)
         if step < self.few_frac * steps:
-            index = torch.nonzero(y < _CLASSES_AT_FIRST).squeeze(1)[index % int((y < _CLASSES_AT_FIRST).sum())]
+            few = torch.nonzero(y < _CLASSES_AT_FIRST).squeeze(1)
+            index = few[index % len(few)]
         images = x[index]
         if step < self.blurred_frac * steps:
             images = F.interpolate(F.avg_pool2d(images, 4), size=28)

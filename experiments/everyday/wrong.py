@@ -9,19 +9,16 @@ seed, four minutes on two cores. The folder gets ``table.csv`` and ``summary.jso
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.everyday.runs import NETS, TWO_STARTS, train
+from experiments.everyday.runs import NETS, TWO_STARTS, first_done, train
 from experiments.parallel import run_all
-from experiments.record import versions, write
-from experiments.recovery import Run
+from experiments.recovery import Run, finished, tell
 from experiments.sweep import command_line
-from experiments.tables import write_csv
 
 SCHEDULES = ("warm restarts", "triangular cycles", "steps down", "long warm-up")
 FACTORS = (100.0, 0.001)
@@ -52,9 +49,10 @@ def table(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         usual = plain[r["task"], r["optimizer"], r["seed"]]
         recovered = max(0.0, (_GUESSING - r["loss"]) / (_GUESSING - usual["loss"]))
         factor = min(FACTORS, key=lambda f: abs(r["lr"] / usual["lr"] / f - 1))
-        first = next((f"{action}: {message}" for _, action, message in r["decisions"]), "")
         line = {key: r[key] for key in ("task", "optimizer", "lr", "seed")}
-        out.append({**line, "factor": factor, "error": round(r["loss"], 4), "recovered": round(recovered, 4), "first": first})
+        out.append(
+            {**line, "factor": factor, "error": round(r["loss"], 4), "recovered": round(recovered, 4), "first": first_done(r)}
+        )
     return out
 
 
@@ -68,13 +66,10 @@ def summary(lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 def publish(runs: Sequence[Run], out: Path, *, seeds: Sequence[int]) -> None:
     """``table.csv`` and ``summary.json`` in ``out``, the latter on the screen too."""
-    rows = [json.loads((out / r.name / "run.json").read_text()) for r in runs]
+    rows = finished(runs, out)
     lines = table(rows)
-    write_csv(out / "table.csv", lines)
     made_by = sorted({r["commit"] for r in rows if r.get("commit")})
-    told = {"seeds": seeds, "recovered": summary(lines), "versions": versions(), "commits_of_runs": made_by}
-    write(out / "summary.json", told)
-    print(json.dumps(told, indent=1))
+    tell(out, lines, seeds=seeds, recovered=summary(lines), commits_of_runs=made_by)
 
 
 def main() -> None:
