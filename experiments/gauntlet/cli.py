@@ -18,25 +18,27 @@ from pathlib import Path
 from typing import Any
 
 from experiments.gauntlet import cost, tables
+from experiments.gauntlet.draw import draw
 from experiments.gauntlet.engine import left, run_all
 from experiments.gauntlet.methods import METHODS
 from experiments.gauntlet.pictures import curves, heat_map
 from experiments.gauntlet.provenance import fingerprint, record
 from experiments.gauntlet.published import Published, short
-from experiments.gauntlet.recovered import Scored, oracles, score
+from experiments.gauntlet.recovered import Oracle, Scored, oracles, score
 from experiments.gauntlet.score import summarise
 from experiments.gauntlet.store import Row, Store
 from experiments.gauntlet.tiers import TIERS, Tier, first_runs, other_runs
 from experiments.gauntlet.timing import wall_over_plain, walls
 from experiments.tables import write_csv
 
+LEAST_ROOM = 0.05  # of a column's best fixed learning rate over chance
 FLOOR = 0.95  # adaptlr's worst cell in the smoke tier should reach it
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a tier and write its results. 1 if the smoke tier finds adaptlr's worst cell below the floor, 0 otherwise."""
     args = _arguments(argv)
-    tier = TIERS[args.tier]
+    tier = draw(args.draw) if args.draw is not None else TIERS[args.tier or "smoke"]
     columns, methods, seeds = _chosen(args, tier)
     seconds = cost.estimate_s(tier, columns, seeds, methods)
     n = sum(cost.n_runs(tier, columns, seeds, methods).values())
@@ -51,10 +53,12 @@ def main(argv: list[str] | None = None) -> int:
         source.give(first, store)
     rows = run_all(first, store, **how, what="plain grid")
     known = oracles(rows)
-    best = {column: oracle.lr for column, oracle in known.items()}
     missing = sorted(set(columns) - set(known))
     if missing:
         raise SystemExit(f"no plain run was finished in {', '.join(missing)}: see 'error' in {store.folder / 'rows.jsonl'}")
+    columns = _worth_it(columns, known)
+    rows = [row for row in rows if row["column"] in columns]
+    best = {column: known[column].lr for column in columns}
     others = other_runs(tier, columns, seeds, methods, known)
     for source in published:
         source.give(others, store)
@@ -82,6 +86,16 @@ def _chosen(args: argparse.Namespace, tier: Tier) -> tuple[list[str], list[str],
         raise SystemExit(f"unknown method {', '.join(unknown)}: choose from {', '.join(METHODS)}")
     seeds = [int(s) for s in args.seeds.split(",")] if args.seeds else list(tier.seeds)
     return columns, methods, seeds
+
+
+def _worth_it(columns: list[str], known: dict[str, Oracle]) -> list[str]:
+    """Those in which some fixed learning rate teaches the net something: in others nothing can be ruined."""
+    kept = [c for c in columns if known[c].room >= LEAST_ROOM]
+    for column in sorted(set(columns) - set(kept)):
+        print(f"{column} is left out: its best learning rate ends {known[column].room:.3f} above chance, less than {LEAST_ROOM}")
+    if not kept:
+        raise SystemExit(f"no column is left whose best learning rate ends {LEAST_ROOM} above chance: choose others with --columns")
+    return kept
 
 
 def _timings(
@@ -124,7 +138,9 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m experiments.gauntlet", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--tier", choices=list(TIERS), default="smoke")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--tier", choices=list(TIERS), help="default: smoke")
+    which.add_argument("--draw", type=int, metavar="SEED", help="in place of a tier: each net once, all else drawn")
     parser.add_argument("--methods", help=f"with commas, of {', '.join(METHODS)}; default: the tier's")
     parser.add_argument("--columns", help="task/net/optimizer/schedule, several with commas; default: the tier's")
     parser.add_argument("--seeds", help="numbers with commas; default: the tier's")

@@ -23,10 +23,14 @@ class Oracle:
     top_lr: float  # the largest learning rate of the grid at which plain is healthy
     chance: float
 
+    @property
+    def room(self) -> float:
+        """What there is to recover."""
+        return self.value - self.chance
+
     def recovered(self, metric: float) -> float:
         """0 is chance, or worse (an untrained net of two classes may well answer worse than chance); above 1 is above the grid."""
-        room = self.value - self.chance
-        return max(0.0, (metric - self.chance) / room) if room > 0 else 0.0
+        return max(0.0, (metric - self.chance) / self.room) if self.room > 0 else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from experiments.gauntlet.schedules import SCHEDULES
 from experiments.gauntlet.tasks import TASKS
 
 LATE = ("ramp", "shift", "nan-batch", "scaled-batch")
-_ALL_METHODS = tuple(name for name, method in METHODS.items() if method.by_default)
+ALL_METHODS = tuple(name for name, method in METHODS.items() if method.by_default)
 Run = tuple[Cell, str]
 
 
@@ -264,16 +264,16 @@ TIERS: dict[str, Tier] = {
         Tier(
             name="standard",
             columns=_STANDARD,
-            methods=_ALL_METHODS,
+            methods=ALL_METHODS,
             seeds=(0, 1),
             late_columns=_STANDARD_LATE,
             timing_columns=_TIMED,
         ),
-        Tier(name="unseen", columns=_UNSEEN, methods=_ALL_METHODS, seeds=(0, 1), late_columns=()),
-        Tier(name="fresh", columns=_FRESH, methods=_ALL_METHODS, seeds=(0, 1), late_columns=()),
-        Tier(name="drawn", columns=_DRAWN, methods=_ALL_METHODS, seeds=(0, 1), late_columns=()),
-        Tier(name="redrawn", columns=_REDRAWN, methods=_ALL_METHODS, seeds=(2,), late_columns=()),
-        Tier(name="thrice", columns=_THRICE, methods=_ALL_METHODS, seeds=(3,), late_columns=()),
+        Tier(name="unseen", columns=_UNSEEN, methods=ALL_METHODS, seeds=(0, 1), late_columns=()),
+        Tier(name="fresh", columns=_FRESH, methods=ALL_METHODS, seeds=(0, 1), late_columns=()),
+        Tier(name="drawn", columns=_DRAWN, methods=ALL_METHODS, seeds=(0, 1), late_columns=()),
+        Tier(name="redrawn", columns=_REDRAWN, methods=ALL_METHODS, seeds=(2,), late_columns=()),
+        Tier(name="thrice", columns=_THRICE, methods=ALL_METHODS, seeds=(3,), late_columns=()),
         Tier(
             name="ablation",
             columns=_ABLATION,
@@ -281,6 +281,6 @@ TIERS: dict[str, Tier] = {
             seeds=(0,),
             late_columns=tuple(c for c in _STANDARD_LATE if c in _ABLATION),
         ),
-        Tier(name="full", columns=_every_column(), methods=_ALL_METHODS, seeds=(0, 1, 2), timing_columns=_TIMED),
+        Tier(name="full", columns=_every_column(), methods=ALL_METHODS, seeds=(0, 1, 2), timing_columns=_TIMED),
     )
 }

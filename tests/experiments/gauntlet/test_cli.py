@@ -13,6 +13,7 @@ import pytest
 from experiments.gauntlet import cli, engine, provenance
 from experiments.gauntlet.cells import Cell, Column, uniform
 from experiments.gauntlet.cost import estimate_s, n_runs, total_s
+from experiments.gauntlet.draw import draw
 from experiments.gauntlet.provenance import fingerprint
 from experiments.gauntlet.published import Published
 from experiments.gauntlet.recovered import Oracle
@@ -131,6 +132,26 @@ def test_smoke_fails_below_the_floor(worst: float | None, status: int, capsys: p
 def test_an_unknown_method_is_named(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="unknown method magic"):
         cli.main(["--methods", "plain,magic", "--out", str(tmp_path)])
+
+
+def test_a_column_in_which_nothing_is_learned_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    known = {
+        "some": Oracle(value=0.5, lr=0.1, top_lr=0.1, chance=0.1),
+        "none": Oracle(value=0.104, lr=0.1, top_lr=0.1, chance=0.1),
+    }
+    assert cli._worth_it(["none", "some"], known) == ["some"]
+    assert "none is left out: its best learning rate ends 0.004 above chance" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="choose others with --columns"):
+        cli._worth_it(["none"], known)
+
+
+def test_columns_may_be_drawn_in_place_of_a_tier(capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["--draw", "11", "--methods", "plain", "--estimate"]
+    assert cli.main(args) == 0
+    assert capsys.readouterr().out.startswith(f"{13 * len(draw(11).columns)} runs, ")
+    with pytest.raises(SystemExit):
+        cli.main([*args, "--tier", "smoke"])
+    assert "not allowed with argument --draw" in capsys.readouterr().err
 
 
 def test_rows_of_other_code_and_rows_that_crashed_are_made_again(tmp_path: Path) -> None:

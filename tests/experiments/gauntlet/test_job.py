@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from experiments.gauntlet.cells import GRID, OWN, SLICE, Cell, Column, Plan, edge, hot_group, uniform
+from experiments.gauntlet.draw import draw
 from experiments.gauntlet.faults import FAULTS
 from experiments.gauntlet.job import prepare
 from experiments.gauntlet.optimizers import OPTIMIZERS, set_lrs, split_groups
@@ -141,6 +142,19 @@ def test_what_was_drawn_is_no_column_of_another_tier(name: str) -> None:
     assert not others & {c.name for c in drawn}
     assert len({(c.task, c.net) for c in drawn}) == len(drawn), "each net once"
     assert all(c.net in TASKS[c.task].nets and c.optimizer in OPTIMIZERS for c in drawn)
+
+
+def test_a_draw_has_every_net_once_in_columns_of_no_tier() -> None:
+    tier = draw(11)
+    assert (tier.name, tier.seeds, tier.late_columns) == ("draw-11", (11,), ())
+    assert draw(11) == tier, "the same for everybody"
+    drawn = [Column.parse(c) for c in tier.columns]
+    assert [(c.task, c.net) for c in drawn] == [(t.name, net) for t in TASKS.values() for net in t.nets]
+    assert not set(tier.columns) & {c for t in TIERS.values() if t.name != "full" for c in t.columns}
+    many = [Column.parse(c).optimizer for seed in range(40) for c in draw(seed).columns]
+    assert set(many) == set(OPTIMIZERS)
+    usual = sum(o in ("adam", "adamw", "sgd") for o in many) / len(many)
+    assert 0.4 < usual < 0.6, "9 of 17"
 
 
 def test_standard_has_every_task_net_optimizer_and_schedule_in_both_halves() -> None:
