@@ -18,6 +18,7 @@ from experiments.everyday.ways import EVERY_START, WAYS, Way
 from experiments.fashion import OPTIMIZERS as FASHION_OPTIMIZERS
 from experiments.fashion import accuracy, images
 from experiments.nets import SmallViT, mlp, slim_resnet, vgg_like
+from experiments.optimizers import Lion, Muon
 from experiments.recovery import Run, finished, keep, tell
 from experiments.sweep import fit
 
@@ -34,6 +35,13 @@ class Rows(nn.Module):
         return self.head(self.lstm(x.squeeze(1))[0][:, -1])
 
 
+def prodigy(params: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
+    """An optimizer that finds its learning rate by itself: ``lr`` is a factor of it."""
+    from prodigyopt import Prodigy  # noqa: PLC0415  (needed for these runs alone)
+
+    return Prodigy(params, lr=lr)
+
+
 NETS = {
     "mlp": lambda: mlp(width=128),
     "vgg": lambda: vgg_like(width=8),
@@ -41,7 +49,15 @@ NETS = {
     "vit": lambda: SmallViT(dim=48, depth=3),
     "lstm": Rows,
 }
-OPTIMIZERS = {**FASHION_OPTIMIZERS, "adagrad": torch.optim.Adagrad}
+OPTIMIZERS = {
+    **FASHION_OPTIMIZERS,
+    "adagrad": torch.optim.Adagrad,
+    "adafactor": torch.optim.Adafactor,
+    "adadelta": torch.optim.Adadelta,
+    "lion": Lion,
+    "muon": Muon,
+    "prodigy": prodigy,
+}
 #: Defaults of torch, and what its tutorials and fastai write.
 STARTS = (
     ("adam", 1e-3),

@@ -117,9 +117,10 @@ def _mixed_up(net: nn.Module, x: Tensor, y: Tensor, order: torch.Generator) -> T
     return share * F.cross_entropy(out, y) + (1 - share) * F.cross_entropy(out, y[other])
 
 
+USUAL = "batches of 64"
 #: The first two at every learning rate that people start from, the others at one of Adam's and one of SGD's for each net.
 WAYS: dict[str, Way] = {
-    "batches of 64": Way(),
+    USUAL: Way(),
     "batches of 2": Way(size=_two),
     "warm restarts": Way(multiplier=_restarts),
     "triangular cycles": Way(multiplier=_triangles),
@@ -136,4 +137,4 @@ WAYS: dict[str, Way] = {
     "new classes": Way(few_frac=0.4),
     "sharper images": Way(blurred_frac=0.4),
 }
-EVERY_START = ("batches of 64", "batches of 2")
+EVERY_START = (USUAL, "batches of 2")
