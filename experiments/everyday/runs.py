@@ -120,7 +120,7 @@ def train(run: Run, *, out: Path, data: str, slot: int = 0) -> None:
     def batch_loss(order: torch.Generator) -> Tensor:
         step = next(steps)
         way.freeze(net, step, STEPS)
-        return way.loss(net, *way.batch(x, y, step, STEPS, order), order)
+        return way.loss(net, *way.batch(x, y, step, STEPS, order), order, step / STEPS)
 
     of = way.multiplier
     did = fit(

@@ -17,7 +17,7 @@ def _sixty_four(_step: int) -> int:
     return 64
 
 
-def _mean(net: nn.Module, x: Tensor, y: Tensor, _order: torch.Generator) -> Tensor:
+def _mean(net: nn.Module, x: Tensor, y: Tensor, _order: torch.Generator, _at: float) -> Tensor:
     return F.cross_entropy(net(x), y)
 
 
@@ -28,7 +28,7 @@ class Way:
     Args:
         size: examples in the batch of a step.
         multiplier: of the learning rate, at a share of the run; None is what the run's schedule says.
-        loss: (net, images, labels, generator) -> the loss of a batch.
+        loss: (net, images, labels, generator, share of the run) -> the loss of a batch.
         sgd_lr_frac: share of the usual learning rate that SGD takes: a loss that is larger has larger gradients.
         noise_frac: share of the labels that are random.
         clip: norm that gradients are clipped to; 0: they are not.
@@ -40,7 +40,7 @@ class Way:
 
     size: Callable[[int], int] = _sixty_four
     multiplier: Callable[[float], float] | None = None
-    loss: Callable[[nn.Module, Tensor, Tensor, torch.Generator], Tensor] = _mean
+    loss: Callable[[nn.Module, Tensor, Tensor, torch.Generator, float], Tensor] = _mean
     sgd_lr_frac: float = 1.0
     noise_frac: float = 0.0
     clip: float = 0.0
@@ -101,20 +101,36 @@ def _warm_up(at: float) -> float:
     return min(1.0, 0.005 + 2 * at)
 
 
-def _summed(net: nn.Module, x: Tensor, y: Tensor, _order: torch.Generator) -> Tensor:
+def _summed(net: nn.Module, x: Tensor, y: Tensor, _order: torch.Generator, _at: float) -> Tensor:
     return F.cross_entropy(net(x), y, reduction="sum")
 
 
-def _weighted(net: nn.Module, x: Tensor, y: Tensor, order: torch.Generator) -> Tensor:
+def _weighted(net: nn.Module, x: Tensor, y: Tensor, order: torch.Generator, _at: float) -> Tensor:
     """One batch in ten counts ten times."""
     return F.cross_entropy(net(x), y) * (10 if float(torch.rand((), generator=order)) < 0.1 else 1)
 
 
-def _mixed_up(net: nn.Module, x: Tensor, y: Tensor, order: torch.Generator) -> Tensor:
+def _mixed_up(net: nn.Module, x: Tensor, y: Tensor, order: torch.Generator, _at: float) -> Tensor:
     """Images and losses are mixed in pairs (mixup, Zhang et al. 2018), in shares that are equally likely."""
     share, other = float(torch.rand((), generator=order)), torch.randperm(len(x), generator=order)
     out = net(share * x + (1 - share) * x[other])
     return share * F.cross_entropy(out, y) + (1 - share) * F.cross_entropy(out, y[other])
+
+
+def _smoothed(net: nn.Module, x: Tensor, y: Tensor, _order: torch.Generator, _at: float) -> Tensor:
+    return F.cross_entropy(net(x), y, label_smoothing=0.1)
+
+
+def _in_bfloat16(net: nn.Module, x: Tensor, y: Tensor, _order: torch.Generator, _at: float) -> Tensor:
+    with torch.autocast("cpu", torch.bfloat16):
+        out = net(x)
+    return F.cross_entropy(out.float(), y)
+
+
+def _penalised(net: nn.Module, x: Tensor, y: Tensor, _order: torch.Generator, at: float) -> Tensor:
+    """A second term that counts the more the longer the run is, up to its half, as a VAE's or a teacher's does: the loss rises."""
+    out = net(x)
+    return F.cross_entropy(out, y) + min(1.0, 2 * at) * 0.1 * out.square().mean()
 
 
 USUAL = "batches of 64"
@@ -130,6 +146,9 @@ WAYS: dict[str, Way] = {
     "summed loss": Way(size=lambda step: _ragged(step, 16), loss=_summed, sgd_lr_frac=1 / 64),
     "weighted batches": Way(loss=_weighted),
     "mixup": Way(loss=_mixed_up),
+    "label smoothing": Way(loss=_smoothed),
+    "autocast to bfloat16": Way(loss=_in_bfloat16),
+    "a growing penalty": Way(loss=_penalised),
     "half the labels random": Way(noise_frac=0.5),
     "clipped gradients": Way(clip=1.0),
     "more weight decay": Way(decay=0.1),

@@ -72,11 +72,21 @@ def test_the_first_half_of_the_weights_is_frozen_until_then() -> None:
 def test_losses() -> None:
     net, order = nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), torch.Generator().manual_seed(0)
     with torch.no_grad():
-        usual = float(WAYS["batches of 64"].loss(net, X, Y, order))
-        assert float(WAYS["summed loss"].loss(net, X, Y, order)) == pytest.approx(usual * len(Y), rel=1e-4)
-        weights = [float(WAYS["weighted batches"].loss(net, X, Y, order)) / usual for _ in range(200)]
-        mixed = float(WAYS["mixup"].loss(net, X, Y, order))
+        usual = float(WAYS["batches of 64"].loss(net, X, Y, order, 0.5))
+        assert float(WAYS["summed loss"].loss(net, X, Y, order, 0.5)) == pytest.approx(usual * len(Y), rel=1e-4)
+        weights = [float(WAYS["weighted batches"].loss(net, X, Y, order, 0.5)) / usual for _ in range(200)]
+        mixed = float(WAYS["mixup"].loss(net, X, Y, order, 0.5))
+        smoothed = float(WAYS["label smoothing"].loss(net, X, Y, order, 0.5))
+        coarse = float(WAYS["autocast to bfloat16"].loss(net, X, Y, order, 0.5))
+        out = net(X)
+        penalised = [float(WAYS["a growing penalty"].loss(net, X, Y, order, at)) - usual for at in (0.0, 0.25, 0.5, 1.0)]
     assert {round(w) for w in weights} == {1, 10}
     assert 10 <= sum(w > 5 for w in weights) <= 35
     assert math.isfinite(mixed)
     assert mixed != usual
+    log_p = out.log_softmax(1)
+    assert smoothed == pytest.approx(0.9 * usual - 0.1 * float(log_p.mean()), rel=1e-4)
+    assert coarse != usual
+    assert coarse == pytest.approx(usual, rel=0.01)
+    whole = 0.1 * float(out.square().mean())
+    assert penalised == pytest.approx([0.0, 0.5 * whole, whole, whole], abs=1e-4)
