@@ -10,6 +10,7 @@ import math
 import statistics
 
 from adaptlr.judge.history import GroupPast, History
+from adaptlr.judge.replaced import replaced, thrown_far
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.judge.verdict import Rule, also, finding, plateau, said
 from adaptlr.judge.words import number, sentence_groups
@@ -59,7 +60,7 @@ def shaken(history: History, reading: Reading, limits: Thresholds) -> Finding | 
         ratio = max(history.groups[i].largest for i in wild)
         what = f"an update of {number(ratio)} of the weights in one step"
     else:
-        wild = _replaced(history, reading, limits)
+        wild = replaced(history, reading, limits)
         if not wild or not limits.replaced_steps <= age <= 2 * limits.replaced_steps:
             return None
         if not now > limits.stuck_frac * _doubtless(history):
@@ -130,11 +131,7 @@ def stuck(history: History, reading: Reading, limits: Thresholds) -> Finding | N
     noisy = history.noise > limits.bounce_frac * now
     if noisy and now < limits.learned_frac * history.start_level and _comes_down(history, reading):
         return None
-    wild = tuple(
-        g.index
-        for g, past in zip(reading.groups, history.groups, strict=True)
-        if past.largest >= limits.hot_ratio and g.travel is not None and g.travel >= limits.moved_frac
-    )
+    wild = thrown_far(history, reading, limits)
     if not wild:
         return None
     ratio = max(history.groups[i].largest for i in wild)
@@ -176,10 +173,3 @@ def _walks(group: GroupPast) -> bool:
 def _doubtless(history: History) -> float:
     """The loss at the start, raised by what a median of seven losses may be off it as batches differ."""
     return history.start_level * (1 + history.doubt(5, 7))
-
-
-def _replaced(history: History, reading: Reading, limits: Thresholds) -> tuple[int, ...]:
-    """Groups that are as far from where they began as weights of their size can be, and did not walk there in a straight line."""
-    far = [g.index for g in reading.groups if g.travel is not None and g.travel >= limits.replaced_frac]
-    walks = [(i, history.groups[i].walk) for i in far]
-    return tuple(i for i, walk in walks if walk is None or walk > limits.search_walk * math.sqrt(history.groups[i].age))
