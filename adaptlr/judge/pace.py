@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 
 from adaptlr.judge.history import GroupPast, History
+from adaptlr.judge.replaced import thrown_far
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.records import GroupReading, Provenance, Reading
 
@@ -93,13 +94,15 @@ def slack(history: History, reading: Reading, limits: Thresholds) -> bool:
 def idle(history: History, reading: Reading, moving: Moving, limits: Thresholds) -> bool:
     """A random net has learned nothing to speak of in a good part of the run, however it walks, in steps well below the pace.
 
-    Where batches differ by so much that it could have, unseen, nothing is said.
+    Where batches differ by so much that it could have, unseen, nothing is said; nor of weights that large steps have thrown far.
 
     Source: 447 recorded runs of 72 nets; of 39 such, three trained well.
     """
     if any(p.rising or g.provenance is not Provenance.RANDOM for g, p in moving):
         return False
     if not well_on(history, history.age - 1, limits.soon_frac):  # since the last rollback
+        return False
+    if thrown_far(history, reading, limits):
         return False
     if not history.median(8) >= limits.hardly_frac * history.start_level or history.doubt(5, 8) > 1 - limits.hardly_frac:
         return False

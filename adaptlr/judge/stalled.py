@@ -21,15 +21,16 @@ def stall(history: History, reading: Reading, limits: Thresholds) -> Finding | N
     """The loss has stood still since the first steps while the weights are thrown about: a ramp does this before it breaks.
 
     Standing still is not enough, some tasks are slow to begin: the loss has to bounce, and by more than it did in smaller steps, or
-    units to die. Where it bounces by so much that a fall may be hidden, steps have to be larger.
+    units to die. Where it bounces by so much that a fall may be hidden, steps have to be larger. Small updates are never accused.
 
-    Source: measured on the VGG-like net and the ViT under SGD with one-cycle. Small updates are never accused.
+    Source: 447 recorded runs of 72 nets. Of 15 that it held against, six trained well; of the 12 whose loss had been lower within
+    the last 16 steps, and that it holds against no more, nine.
     """
     n = limits.stall_steps // 2
-    if len(history.losses) < 2 * n or not _on_own_lr(reading) or _too_noisy(history, limits):
+    stands = len(history.losses) >= 2 * n and history.age - history.best_age >= limits.stall_steps
+    if not stands or not _on_own_lr(reading) or _too_noisy(history, limits):
         return None
-    since_best = history.age - history.best_age
-    dying = since_best >= limits.stall_steps and any(stage.died_frac >= limits.died_frac for _, stage in history.stages)
+    dying = any(stage.died_frac >= limits.died_frac for _, stage in history.stages)
     bounce = max(limits.bounce_frac, limits.bounce_times * history.most_noise)
     bouncing = history.noise >= bounce * history.median(n) >= bounce * limits.stall_frac * history.start_level
     if not (dying or bouncing) or history.median(n) < limits.found_frac * history.start_level:

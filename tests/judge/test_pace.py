@@ -165,6 +165,16 @@ def test_a_run_that_has_learned_nothing_by_a_fifth_of_it(run: dict, step: int | 
     assert found(**run) == step
 
 
+@pytest.mark.parametrize(("largest", "travel", "cold"), [(0.05, 0.6, True), (0.2, 0.3, True), (0.2, 0.6, False)])
+def test_weights_that_were_thrown_far_are_not_cold(largest: float, travel: float, cold: bool) -> None:
+    history, found = History(outlook=KNOWN), list[Kind]()
+    for i in range(80):
+        g = dataclasses.replace(group(ratio=8e-3 if i else largest, rho=100.0), travel=travel)
+        history, findings = observe(history, reading(i, 2.3, g), Thresholds())
+        found += [f.kind for f in findings]
+    assert (Kind.TOO_COLD in found) is cold
+
+
 def test_it_is_a_fifth_since_the_last_rollback() -> None:
     history = History(outlook=KNOWN)
     for i in range(90):

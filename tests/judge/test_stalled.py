@@ -92,7 +92,13 @@ class TestStall:
         for i in range(len(BOUNCING), 60):
             history, findings = observe(history, reading(i, 1.85 + 0.3 * (i % 2), group(ratio=0.04, rho=10.0)), LIMITS)
             found += [f.step for f in findings]
-        assert found[0] == len(BOUNCING) + 15
+        assert found[0] == len(BOUNCING) + 18, "three losses on, there was a lower one"
+
+    @pytest.mark.parametrize("lower", [False, True])
+    def test_a_loss_that_was_lower_a_moment_ago_has_not_stood_still(self, lower: bool) -> None:
+        losses = [*BOUNCING[:18], *([1.9] * 3 if lower else BOUNCING[18:21]), *BOUNCING[18:]]
+        found = [f for fs in play([reading(i, x, group(ratio=0.03, rho=10.0)) for i, x in enumerate(losses)])[1] for f in fs]
+        assert found[0].step == (19 + 16 if lower else 27)
 
 
 class TestThrown:
