@@ -206,6 +206,13 @@ def widened(control: Control, lrs: Sequence[float]) -> Control:
     )
 
 
+def _looser_by(group: GroupControl, progress: float) -> float:
+    """By what factor a group's ceiling is looser now that so much of its steps gets anywhere: its scale may grow by as much."""
+    if group.ceiling is None or progress == group.progress:
+        return 1.0
+    return max(1.0, loosened(group.ceiling, progress) / loosened(group.ceiling, group.progress))
+
+
 def measured(settings: Settings, control: Control, history: History, reading: Reading) -> Control:
     """The control after a step's update ratios were seen."""
     groups = control.groups + tuple(GroupControl() for _ in range(len(reading.groups) - len(control.groups)))
@@ -229,7 +236,7 @@ def measured(settings: Settings, control: Control, history: History, reading: Re
                 per_lr=ratio / lr,
                 first_per_lr=first,
                 first_lr=first_lr,
-                warmup=group.warmup * max(1.0, (group.progress / progress) ** 2),
+                warmup=group.warmup * _looser_by(group, progress),
                 tail=group.tail,
                 progress=progress,
             )

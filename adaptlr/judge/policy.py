@@ -281,7 +281,10 @@ def _cut(
         ceiling = min(ceiling, group.ceiling)
     cut = dataclasses.replace(group, ceiling=ceiling, max_lr=max_lr, broke_lr=broke_lr, per_lr=refuge_per_lr, warmup=1.0)
     held = hold_under(cut, lr)
-    return dataclasses.replace(held, warmup=min(max(WARMUP_LEAST, ramped), WARMUP_MOST))
+    warmup = min(max(WARMUP_LEAST, ramped), WARMUP_MOST)
+    if not accused:  # it may come back to where it was, and is not raised
+        warmup = min(warmup, max(1.0, group.scale / held.scale))
+    return dataclasses.replace(held, warmup=warmup)
 
 
 def _lowered(cut: GroupControl, broken: GroupControl, was: GroupControl, lr: float) -> GroupControl:

@@ -129,7 +129,20 @@ class TestRollBack:
             (START,),
         )
         assert control.groups[0].scale < 1e-3
-        assert control.groups[1].scale == 1.0
+        held = control.groups
+        for _ in range(60):
+            assert held[1].scale == 1.0, "and is not raised, however far below its ceiling it is"
+            held = hold_all(held, (1.0, 1e-3))
+
+    def test_a_group_beside_it_that_has_to_be_held_too_comes_back_to_where_it_was(self) -> None:
+        large = GroupControl(scale=2.0, per_lr=100.0, first_per_lr=100.0, first_lr=1e-3)
+        now = reading(1, 1e6, group(0, lr=1.0), group(1, lr=1e-3, scale=2.0))
+        control, _ = decide(Settings(), Control(groups=(ONE, large)), (hot(),), now, History(), (START,))
+        assert control.groups[1].scale == pytest.approx(0.5), "a twentieth of the weights a step"
+        calmer = dataclasses.replace(control.groups[1], per_lr=1.0)
+        for _ in range(60):
+            calmer = hold_under(calmer, 1e-3)
+        assert calmer.scale == pytest.approx(2.0)
 
     def test_a_group_of_norms_and_biases_goes_with_the_others_for_good(self) -> None:
         no_ratio = group(1, lr=1.0, ratio=None, frozen=True)
@@ -526,6 +539,14 @@ class TestCeiling:
             after = hold_under(after, 0.1)
         assert after.scale * 0.1 * 1.0 == pytest.approx(0.01 / 0.36)  # the ratio is 1.0 times the learning rate
         assert measured(Settings(ceiling=0.01), before, jagged, step).groups[0].progress == 1.0  # the user's own ceiling stands
+
+    @pytest.mark.parametrize(("ceiling", "grows_by"), [(None, 1.0), (0.01, 4.0), (0.04, 1.25), (0.05, 1.0)])
+    def test_it_may_grow_by_what_the_ceiling_is_loosened_by(self, ceiling: float | None, grows_by: float) -> None:
+        jagged = History(groups=(GroupPast(straight=0.35),))
+        before = Control(groups=(GroupControl(ceiling=ceiling),), acted=True)
+        after = measured(Settings(), before, jagged, reading(0, 2.3, group(ratio=0.01, lr=0.1)))
+        assert after.groups[0].progress == pytest.approx(0.5)
+        assert after.groups[0].warmup == pytest.approx(grows_by)
 
     def test_no_scale_grows_without_a_ceiling(self) -> None:
         """That of a group which was never held, beside one that was or after a bad batch, stays what it is."""
