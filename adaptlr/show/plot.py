@@ -18,7 +18,7 @@ from adaptlr.show.curves import USUAL_RATIO, draw_loss, draw_lr, draw_near_zero,
 from adaptlr.show.heat_map import colour_bar, draw_stage, word_colour_bar
 from adaptlr.show.layout import RunFigure, layout, name_steps, set_steps
 from adaptlr.show.legend import groups, stage_names
-from adaptlr.show.marks import LABEL_ROWS, mark
+from adaptlr.show.marks import LABEL_ROWS, mark, moments
 from adaptlr.show.words import headline
 from adaptlr.trace import Trace
 
@@ -48,13 +48,14 @@ def plot(trace: AnyTrace, *, stages: Sequence[str] | None = None, figsize: tuple
     """The run in one picture: each stage's activations over time, near-zero share, learning rates, update ratios, loss.
 
     ``stages`` are the labels to draw as heat maps, by default all (of more than 8, 8 spread over the depth). Every decision is
-    marked in every panel. Raises ValueError on a trace without readings and on a stage that it does not hold.
+    marked in every panel, and every finding that none answers. Raises ValueError on a trace without readings and on a stage that it
+    does not hold.
     """
     trace = _read(trace)
     names = _spread(stage_names(trace)) if stages is None else list(stages)
     curves = [draw_near_zero] if stage_names(trace) else []
     curves += [draw_lr, draw_update_ratio, draw_loss] if groups(trace) else [draw_loss]
-    figure, axes = layout(len(names), len(curves), rows=min(len(trace.decisions), LABEL_ROWS), figsize=figsize)
+    figure, axes = layout(len(names), len(curves), rows=min(len(moments(trace)), LABEL_ROWS), figsize=figsize)
     for ax, draw in zip(axes, [*(partial(draw_stage, name=name) for name in names), *curves], strict=True):
         draw(ax, trace)
         set_steps(ax, trace)

@@ -27,15 +27,17 @@ def short(decision: Decision) -> str:
 
 
 def headline(trace: Trace) -> str:
-    """What happened in the run, as a title: its first decision, or that nothing was wrong."""
+    """What happened in the run, as a title: its first decision, or else its first finding, or that nothing was wrong."""
     if trace.decisions:
         first, others = trace.decisions[0], len(trace.decisions) - 1
         why = f"{', '.join(first.findings)}: " if first.findings else ""
         more = f", and {others} more decision{'s' if others > 1 else ''}" if others else ""
         return f"Step {first.step}, {why}{short(first)}{more}"
-    steps = f"{len(trace.readings)} step{'' if len(trace.readings) == 1 else 's'}"
-    found = f"{len(trace.findings)} finding{'' if len(trace.findings) == 1 else 's'}, no decision"
-    return f"{steps}, {found if trace.findings else 'no fault found'}"
+    if trace.findings:
+        first, others = trace.findings[0], len(trace.findings) - 1
+        more = f", and {others} more finding{'s' if others > 1 else ''}" if others else ""
+        return f"Step {first.step}, {first.kind}: nothing was changed{more}"
+    return f"{len(trace.readings)} step{'' if len(trace.readings) == 1 else 's'}, no fault found"
 
 
 def factors(decision: Decision) -> str:

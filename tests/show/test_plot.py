@@ -18,7 +18,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 
-from adaptlr.records import Action, Decision, Reading
+from adaptlr.records import Action, Decision, Kind, Reading
 from adaptlr.show import plot as module
 from adaptlr.show.plot import plot, plot_loss, plot_lr, plot_near_zero, plot_stage, plot_update_ratio
 from adaptlr.trace import Trace
@@ -50,8 +50,8 @@ def no_pyplot_figure() -> Iterator[None]:
     assert open_figures == []
 
 
-def _marks(ax: Axes) -> list[float]:
-    return [float(np.asarray(line.get_xdata())[0]) for line in ax.lines if line.get_label() == "_decision"]
+def _marks(ax: Axes, label: str = "_decision") -> list[float]:
+    return [float(np.asarray(line.get_xdata())[0]) for line in ax.lines if line.get_label() == label]
 
 
 def _words(ax: Axes) -> list[str]:
@@ -98,6 +98,27 @@ def test_every_panel_marks_every_decision(figure: Figure) -> None:
     for panel in _panels(figure):
         assert sorted(_marks(panel)) == [59, 66]
     assert sorted(_words(figure.axes[0])) == ["1  rolled back to 0, x1/300", "2  group 0 x10"]
+
+
+def test_what_was_found_and_not_acted_on_is_marked_too() -> None:
+    trace = Trace()
+    for r in fake_trace(cured=False).readings:
+        trace.append(r)
+    seen = fake_trace(cured=False).findings[0]
+    for step, kind in ((59, Kind.COLLAPSE), (120, Kind.SHIFT)):
+        trace.append(dataclasses.replace(seen, step=step, kind=kind))
+    watched = plot(trace)
+    assert _words(watched.axes[0]) == ["data shift", "collapse"]
+    for panel in _panels(watched):
+        assert sorted(_marks(panel, "_finding")) == [59, 120]
+        assert _marks(panel) == []
+    cut = Decision(
+        step=59, action=Action.ROLLBACK, scales_before=(1,) * 3, scales_after=(0.1,) * 3, message="", findings=(seen.kind,)
+    )
+    trace.append(cut)
+    acted = plot(trace)
+    assert _words(acted.axes[0]) == ["data shift", "1  rolled back, x1/10"]
+    assert (_marks(acted.axes[0]), _marks(acted.axes[0], "_finding")) == ([59], [120])
 
 
 def test_epochs_below_the_steps(figure: Figure) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
-from adaptlr.records import Action, Decision, Reading
+from adaptlr.records import Action, Decision, Kind, Reading
 from adaptlr.show.words import factors, headline, short
 from adaptlr.trace import Trace
 from tests.show.fake import fake_trace
@@ -45,4 +47,6 @@ def test_headline() -> None:
     trace.append(Reading(step=0, loss=1.0))
     assert headline(trace) == "1 step, no fault found"
     trace.append(fake_trace().findings[0])
-    assert headline(trace) == "1 step, 1 finding, no decision"
+    assert headline(trace) == "Step 59, collapse: nothing was changed"
+    trace.append(dataclasses.replace(trace.findings[0], step=80, kind=Kind.SHIFT))
+    assert headline(trace) == "Step 59, collapse: nothing was changed, and 1 more finding"
