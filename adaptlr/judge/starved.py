@@ -15,9 +15,15 @@ from adaptlr.judge.verdict import finding
 from adaptlr.judge.words import group_name, number
 from adaptlr.records import Finding, GroupReading, Kind, Provenance, Reading
 
+_EVER_MOVED = 20  # times the ratio of a starved group: one that has moved by so much is not, its gradient has gone
+
 
 def starved_now(history: History, reading: Reading, limits: Thresholds) -> tuple[int, ...]:
-    """Groups that hardly move in this step while another does, at a lower learning rate, from random weights."""
+    """Groups that hardly move in this step, nor did before, while another does, at a lower learning rate, from random weights.
+
+    One that moved at first and has come to a stand is no matter of its learning rate: another group has ruined the net, or the net
+    has learned.
+    """
     moving = [g for g in reading.groups if moves(g)]
     if len(moving) < 2:
         return ()
@@ -32,6 +38,7 @@ def starved_now(history: History, reading: Reading, limits: Thresholds) -> tuple
             _far_below(g, best.effective_lr, limits)
             and g.update_ratio < limits.starved_share * 5 * max(ratios)
             and g.update_ratio < 10 * limits.starved_ratio
+            and history.groups[g.index].largest < _EVER_MOVED * limits.starved_ratio
         ):
             out.append(g.index)
     return tuple(i for i in out if _gets_nowhere(history, reading, i, limits))

@@ -62,9 +62,16 @@ def test_a_group_that_moves_on_a_learning_rate_as_far_below_the_best_is_fed_with
 
 
 def test_starved_needs_the_steps_in_a_row() -> None:
-    ratios = [1e-6, 1e-6, 1e-6, 5e-3, 1e-6, 1e-6, 1e-6]
+    ratios = [1e-6, 1e-6, 1e-6, 1.5e-3, 1e-6, 1e-6, 1e-6]
     readings = [reading(i, 2.3 - 0.05 * i, group(0, lr=1e-6, ratio=r), group(1, lr=1e-2, ratio=0.01)) for i, r in enumerate(ratios)]
     assert not any(play(readings)[1])
+
+
+@pytest.mark.parametrize(("first", "starved"), [(1.5e-3, True), (5e-3, False)], ids=["a-shock-as-rmsprop-s", "a-usual-step"])
+def test_a_group_that_moved_before_is_not_starved(first: float, starved: bool) -> None:
+    ratios = [first, *[1e-6] * 7]
+    readings = [reading(i, 2.3 - 0.05 * i, group(0, lr=1e-6, ratio=r), group(1, lr=1e-2, ratio=0.01)) for i, r in enumerate(ratios)]
+    assert (Kind.STARVED in {f.kind for fs in play(readings)[1] for f in fs}) is starved
 
 
 def test_the_starved_message_names_groups_and_stages() -> None:
