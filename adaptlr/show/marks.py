@@ -53,7 +53,8 @@ def mark(ax: Axes, trace: Trace, *, numbers: bool, words: bool) -> int:
         decided = [m for m in cluster if m.number is not None]
         x, _, colour, what = (decided or cluster)[0]
         label, width = ("_decision", 1.5) if decided else ("_finding", 1.0)
-        line = ax.axvline(x, color=colour, lw=width, ls="-" if decided else "--", zorder=1.9, label=label)  # over a heat map only
+        over_heat_map, style = 1.9, "-" if decided else "--"  # and under a curve
+        line = ax.axvline(x, color=colour, lw=width, ls=style, zorder=over_heat_map, label=label)
         line.set_path_effects([patheffects.withStroke(linewidth=2 * width, foreground="white", alpha=0.8)])
         tag = "-".join(dict.fromkeys(str(m.number) for m in (*decided[:1], *decided[-1:])))
         box = {"boxstyle": "round,pad=0.2,rounding_size=0.8", "fc": colour, "ec": "white", "lw": 0.8}
