@@ -175,7 +175,8 @@ class TorchOptimizer:
             begun = False
             failed()
 
-        hooks = self.optimizer.register_step_pre_hook(begins), self.optimizer.register_step_post_hook(ends)
+        hide = torch.compiler.disable  # a step may be compiled: what we do around it stays out of the graph
+        hooks = self.optimizer.register_step_pre_hook(hide(begins)), self.optimizer.register_step_post_hook(hide(ends))
         leave_errors = _on_error(self.optimizer, fails)
 
         def end() -> None:
