@@ -236,17 +236,23 @@ class Controller:
             )
         self._losses.append(value)
         if not self._observer.stepped:  # gradients are being accumulated, or a GradScaler skipped the step
-            if self._ranks is not None and self._ranks.in_join:
+            if self._extras:
+                self._observer.submit_without_step(value, epoch, self.scales, self._claim())
+                self._judge_what_has_come()
+            elif self._ranks is not None and self._ranks.in_join:
                 self._observer.shadow()
             self._warn_if_nothing_steps()
             return
         mean = value if len(self._losses) == 1 else _mean(torch.stack([x.to(value.device) for x in self._losses]))
         self._losses.clear()
         self._observer.submit(mean, epoch, self.scales, self._claim())
-        for reading in self._observer.readings():
-            self._judge(reading, may_act=True)
+        self._judge_what_has_come()
         if self.act and self._ring.due(self._observer.step) and not self._control.stopped:
             self._snapshot()
+
+    def _judge_what_has_come(self) -> None:
+        for reading in self._observer.readings():
+            self._judge(reading, may_act=True)
 
     def _warn_if_nothing_steps(self) -> None:
         if len(self._losses) != _LONGEST_WAIT or self._observer.step:
@@ -417,6 +423,7 @@ class Controller:
     def _roll_back(self, step: int) -> None:
         taken = self._ring.take(step)
         restore(taken, self._model, self._port, self._extras)
+        self._losses.clear()
         self._observer.recall(taken.memory)
         self._history = self._history.restarted()
         self._healthy_since = self._observer.step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ from adaptlr.measure.weights import DistanceEstimate, GroupNumbers, WeightProbe,
 from adaptlr.ranks import Ranks
 from adaptlr.records import GroupReading, Provenance, Reading
 from adaptlr.state import pack
+
+#: Batches in a row whose loss is not finite and whose step a GradScaler has skipped: it would skip all others too, and go on
+#: making its scale smaller, which nothing in the loss depends on.
+LOST = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +63,7 @@ class _Pending(NamedTuple):
     claim: str = ""
     ready: torch.cuda.Event | None = None
     norm_var: Tensor | None = None
+    skipped: Tensor | None = None  # above 0 if no step was made
 
 
 class Observer:
@@ -98,6 +104,8 @@ class Observer:
         self._provenance: tuple[Provenance, ...] = ()
         self._norm = first_norm(model) if ranks is None else None  # ranks need not have the same
         self._rows: Tensor | None = None
+        self._skips: Tensor | None = None
+        self._lost = 0  # batches in a row without a step and without a loss
         self._lrs: tuple[float, ...] = ()
         self._waiting: deque[_Pending] = deque()
         self.step = 0  # optimizer steps begun and ended
@@ -120,7 +128,17 @@ class Observer:
     # ------------------------------------------------------------------ around a step
 
     def before_step(self, lrs: list[float]) -> None:
-        """Gradients are final; ``lrs`` are as the schedule wrote them."""
+        """Gradients are final; ``lrs`` are as the schedule wrote them.
+
+        Raises:
+            RuntimeError: the step is being captured in a CUDA graph.
+        """
+        if self._weights.on_cuda and torch.cuda.is_current_stream_capturing():
+            raise RuntimeError(
+                "the optimizer's step is being captured in a CUDA graph, whose replays run no Python: adaptlr would see none of "
+                "them and could change no learning rate. Leave the optimizer's step out of the graph (model and loss may be in it: "
+                "torch.compile(model, mode='reduce-overhead'), torch.cuda.make_graphed_callables)"
+            )
         if len(lrs) != self.n_groups:
             self._take_in()
         if len(self._provenance) < self.n_groups:  # once, of the weights that no step has touched
@@ -129,7 +147,8 @@ class Observer:
         self._weights.before()
 
     def after_step(self) -> None:
-        self._rows = self._weights.after()
+        self._skips = self._port.skips()
+        self._rows = self._weights.after(self._skips)
 
     def submit(self, loss: Tensor, epoch: float | None, scales: tuple[float, ...], claim: str = "") -> None:
         """The step is done: its numbers begin their way to the host.
@@ -139,12 +158,25 @@ class Observer:
         """
         assert self._rows is not None
         norm_var = running_variance(self._norm)
-        pending = _Pending(self.step, epoch, loss, self._rows, self.activations.collect(), self._lrs, scales, norm_var=norm_var)
-        if self._ranks is not None:
-            pending = self._merged(pending, f"step {self.step}, {len(self._waiting)} on their way, {claim}")
-        self._rows = None
+        counts, skipped = self.activations.collect(), self._skips
+        self._put(
+            _Pending(self.step, epoch, loss, self._rows, counts, self._lrs, scales, norm_var=norm_var, skipped=skipped), claim
+        )
+        self._rows = self._skips = None
         self.step += 1
         self.activations.enabled = self._samples_activations()
+
+    def submit_without_step(self, loss: Tensor, epoch: float | None, scales: tuple[float, ...], claim: str = "") -> None:
+        """A GradScaler has skipped this batch's step, or gradients are being accumulated: the loss begins its way to the host.
+
+        Nothing becomes of it, unless so many in a row are not finite that no other scale can mend it: a reading then says so.
+        """
+        nothing, none = self._weights.nothing(), torch.ones((), device=loss.device)
+        self._put(_Pending(self.step, epoch, loss, nothing, None, tuple(self._port.lrs()), scales, skipped=none), claim)
+
+    def _put(self, pending: _Pending, claim: str) -> None:
+        if self._ranks is not None:
+            pending = self._merged(pending, f"step {self.step}, {len(self._waiting)} on their way, {claim}")
         self._waiting.append(_send(pending))
 
     def shadow(self) -> None:
@@ -159,14 +191,17 @@ class Observer:
             all_of_them: wait for the newest too.
         """
         while self._waiting:
-            lag = 1 if self._waiting[-1].groups.is_cuda and not all_of_them else 0
+            lag = 1 if self._waiting[-1].ready is not None and not all_of_them else 0
             if len(self._waiting) <= lag:
                 return
-            yield self._read(self._waiting.popleft())
+            reading = self._read(self._waiting.popleft())
+            if reading is not None:
+                yield reading
 
     def forget(self) -> None:
         """What is on its way belongs to a run that no longer exists."""
         self._waiting.clear()
+        self._lost = 0
 
     def restart(self) -> None:
         """A learning rate has changed: distances are from here on."""
@@ -213,13 +248,21 @@ class Observer:
         both = self._ranks.merge(pending.loss, pending.groups, counts, step=self.step, epoch=pending.epoch, claim=claim)
         return pending._replace(loss=both.loss, groups=both.rows, stages=both.counts, head=both.head, claim=claim)
 
-    def _read(self, pending: _Pending) -> Reading:
+    def _read(self, pending: _Pending) -> Reading | None:
         if pending.ready is not None:  # of the step before, while a whole step lies in the queue: the device does not run dry, and
             pending.ready.synchronize()  # every rank reads a step at the same step, which asking whether it is ready would not give
         epoch = pending.epoch
         if self._ranks is not None and pending.head is not None:
             epoch = self._ranks.check(pending.head, pending.claim)
-        numbers = group_numbers(pending.groups, self._distance, self._weights.least)
+        if pending.skipped is not None and pending.skipped > 0:
+            self._lost = 0 if math.isfinite(pending.loss) else self._lost + 1
+            if self._lost != LOST:
+                return None
+            self.step += 1  # it is told as a step, one that went wrong, and no other has its number
+            numbers = (GroupNumbers(nonfinite=True, frozen=False),) * len(pending.groups)
+        else:
+            self._lost = 0
+            numbers = group_numbers(pending.groups, self._distance, self._weights.least)
         later = self.n_groups - len(numbers)  # groups that were added while this step was on its way: it did not move them
         numbers = (*numbers, *[GroupNumbers(nonfinite=False, frozen=True)] * later)
         lrs, scales = (*pending.lrs, *[0.0] * later), (*pending.scales, *[1.0] * later)
@@ -272,12 +315,12 @@ def _send(pending: _Pending) -> _Pending:
         return pending
     host = [
         None if t is None else torch.empty(t.shape, dtype=t.dtype, pin_memory=True).copy_(t, non_blocking=True)
-        for t in (pending.loss.float(), pending.groups, pending.stages, pending.head, pending.norm_var)
+        for t in (pending.loss.float(), pending.groups, pending.stages, pending.head, pending.norm_var, pending.skipped)
     ]
     ready = torch.cuda.Event()
     ready.record()
-    loss, groups, stages, head, norm_var = host
-    return pending._replace(loss=loss, groups=groups, stages=stages, head=head, norm_var=norm_var, ready=ready)
+    loss, groups, stages, head, norm_var, skipped = host
+    return pending._replace(loss=loss, groups=groups, stages=stages, head=head, norm_var=norm_var, skipped=skipped, ready=ready)
 
 
 def _check_groups(model: nn.Module, groups: Sequence[Sequence[nn.Parameter]]) -> None:

@@ -42,8 +42,13 @@ class OptimizerPort(Protocol):
     ) -> Callable[[], None]:
         """Have ``before`` and ``after`` called around every step; returns what ends that.
 
-        If a step raises, ``failed`` is called in place of ``after``, before anyone can catch the error.
+        If a step raises, ``failed`` is called in place of ``after``, before anyone can catch the error; also after one that has
+        changed nothing since a GradScaler found an overflow, where that can be known without waiting for a device.
         """
+        ...
+
+    def skips(self) -> Tensor | None:
+        """Within a step, or within ``after``: a scalar on the device, above 0 if a GradScaler makes this step change nothing."""
         ...
 
     def capture(self) -> Any:
@@ -168,14 +173,18 @@ class TorchOptimizer:
             nonlocal begun  # torch calls hooks twice for a subclass whose step calls its parent's: the inner step is the one
             if begun:
                 begun = False
-                after()
+                skips = self.skips()
+                if skips is not None and skips.device.type == "cpu" and skips > 0:
+                    failed()
+                else:
+                    after()
 
         def fails() -> None:
             nonlocal begun
             begun = False
             failed()
 
-        hide = torch.compiler.disable  # a step may be compiled: what we do around it stays out of the graph
+        hide: Any = torch.compiler.disable  # a step may be compiled: what we do around it stays out of the graph
         hooks = self.optimizer.register_step_pre_hook(hide(begins)), self.optimizer.register_step_post_hook(hide(ends))
         leave_errors = _on_error(self.optimizer, fails)
 
@@ -185,6 +194,9 @@ class TorchOptimizer:
                 hook.remove()
 
         return end
+
+    def skips(self) -> Tensor | None:
+        return getattr(self.optimizer, "found_inf", None)  # a GradScaler leaves it there while a fused optimizer steps
 
     def capture(self) -> Any:
         return [(p, copy_tensors(dict(s), self._device)) for p, s in self.optimizer.state.items()]

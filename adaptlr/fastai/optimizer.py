@@ -85,6 +85,9 @@ class FastaiOptimizer:
 
         return StandIn(self.optimizer, "step", around).remove
 
+    def skips(self) -> Tensor | None:
+        return None  # fastai's mixed precision does not call step() then
+
     def capture(self) -> Any:
         states = {p: copy_tensors(dict(s), self._device) for p, s in self.optimizer.state.items()}
         if not isinstance(self.optimizer, Lookahead):

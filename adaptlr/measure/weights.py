@@ -78,6 +78,7 @@ class WeightProbe:
         self.n_groups, self.n_columns = len(groups), len(COLUMNS)
         self.n_sampled = tuple(sampled)
         self._device = self._picks[0][0].device if self._picks else torch.device("cpu")
+        self.on_cuda = self._device.type == "cuda"
         self._sums = sums.make(self.n_sampled, self._device)
         self._w0, self._w1, self._g = (t.split([len(i) for _, i in self._picks]) for t in self._sums.taken)
         self._begun = False
@@ -111,14 +112,29 @@ class WeightProbe:
         self._begun = True
 
     @torch.no_grad()
-    def after(self) -> Tensor:
-        """What the step did: a device tensor ``[groups, columns]`` for :func:`group_numbers`. Needs :meth:`before`."""
+    def after(self, skipped: Tensor | None = None) -> Tensor:
+        """What the step did: a device tensor ``[groups, columns]`` for :func:`group_numbers`. Needs :meth:`before`.
+
+        Args:
+            skipped: a scalar on the device; where it is above 0 the step was none, and nothing of it is kept.
+        """
         if not self._begun:
             raise RuntimeError("WeightProbe.after was called without before: call before ahead of the optimizer's step")
         self._weights(1)
         self._begun = False
         self._grads()
-        return self._sums()
+        if skipped is None:
+            return self._sums()
+        state = self._sums.state
+        kept = {k: v.clone() for k, v in state.items()}
+        rows = self._sums()
+        for name, value in state.items():
+            value.copy_(torch.where(skipped > 0, kept[name], value))
+        return rows
+
+    def nothing(self) -> Tensor:
+        """What :meth:`after` would say of no step."""
+        return torch.zeros(self.n_groups, self.n_columns, device=self._device)
 
     @torch.no_grad()
     def restart(self) -> None:

@@ -176,11 +176,12 @@ def test_lbfgs_with_a_ruinous_lr_goes_back() -> None:
 # ---------------------------------------------------------------------- steps that are not made
 
 
-def test_steps_that_a_scaler_skips_are_no_steps_and_their_loss_is_no_finding() -> None:
+@pytest.mark.parametrize("fused", [False, True])  # a fused step is called, and changes nothing; others are not called
+def test_steps_that_a_scaler_skips_are_no_steps_and_their_loss_is_no_finding(fused: bool) -> None:
     def run(watched: bool) -> tuple[Any, Controller | None]:
         torch.manual_seed(0)
         model = convnet(norm=False)  # a norm's statistics would keep the batch that is thrown away
-        optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+        optimizer = torch.optim.Adam(model.parameters(), lr=3e-3, fused=fused)
         scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
         controller = Controller(model, optimizer, scaler=scaler, announce=quiet).__enter__() if watched else None
         for i, (x, y) in enumerate(batches(30)):
@@ -203,6 +204,68 @@ def test_steps_that_a_scaler_skips_are_no_steps_and_their_loss_is_no_finding() -
     assert len(controller.trace.readings) == 27
     assert all(math.isfinite(r.loss) for r in controller.trace.readings)
     assert (controller.findings, controller.decisions) == ([], [])
+
+
+class InHalf:
+    """A net in half precision under a GradScaler, one batch at a time."""
+
+    def __init__(self, lr: float, *, fused: bool, micro_batches: int = 1, **kwargs: Any) -> None:
+        torch.manual_seed(0)
+        self.model = convnet(norm=False)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=lr, fused=fused)
+        self.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+        self.controller = Controller(self.model, self.optimizer, scaler=self.scaler, announce=quiet, **kwargs)
+        self.losses: list[float] = []
+        self.micro_batches = micro_batches
+
+    def train(self, steps: int, spoilt: range = range(0)) -> Controller:
+        with self.controller as ctl:
+            for i, (x, y) in enumerate(batches(steps)):
+                with torch.autocast("cpu", torch.float16):
+                    loss = nn.functional.cross_entropy(self.model(x * (math.nan if i in spoilt else 1.0)), y)
+                self.scaler.scale(loss).backward()
+                if (i + 1) % self.micro_batches == 0:
+                    self.scaler.step(self.optimizer)
+                    self.scaler.update()
+                    self.optimizer.zero_grad()
+                ctl.step(loss)
+                self.losses.append(loss.item())
+        return ctl
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_run_whose_every_step_is_skipped_is_lost_and_is_put_right(fused: bool) -> None:
+    """One step has ruined the weights. The scaler takes that for an overflow, and would skip steps for ever."""
+    run = InHalf(1e3, fused=fused)
+    ctl = run.train(80)
+    first = ctl.decisions[0]
+    assert (first.action, first.step, first.restored_step) == (Action.ROLLBACK, 1, 0)
+    assert [math.isnan(loss) for loss in run.losses[:6]] == [False, True, True, True, False, False]
+    assert run.losses[-1] < 0.5
+    assert run.scaler.get_scale() == 1024.0  # it went back with the run
+    assert len({r.step for r in ctl.trace.readings}) == len(ctl.trace.readings)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_lost_run_that_is_only_watched_is_said_once(fused: bool) -> None:
+    ctl = InHalf(1e3, fused=fused, act=False).train(40)
+    assert [f.kind for f in ctl.findings] == [Kind.NON_FINITE]
+    assert len(ctl.trace.readings) == 2
+
+
+@pytest.mark.parametrize(("lost", "found"), [(range(10, 12), []), (range(10, 13), [Kind.NON_FINITE])])
+def test_three_batches_in_a_row_are_no_overflow(lost: range, found: list[Kind]) -> None:
+    run = InHalf(3e-3, fused=False)
+    ctl = run.train(40, spoilt=lost)
+    assert [f.kind for f in ctl.findings] == found
+    assert ctl.scales == (1.0,)  # nothing led up to it: the batches were bad, not the learning rate
+    assert math.isfinite(run.losses[-1])
+
+
+def test_accumulated_batches_are_no_skipped_steps() -> None:
+    run = InHalf(3e-3, fused=False, micro_batches=5)
+    ctl = run.train(60)
+    assert (ctl.findings, [r.step for r in ctl.trace.readings]) == ([], list(range(12)))
 
 
 def test_a_nan_within_accumulated_gradients_is_found_all_the_same() -> None:

@@ -220,6 +220,30 @@ class TestSampled:
         assert p.grad_fn is None
 
 
+@pytest.mark.parametrize("skips", [[0], [2], [1, 2], [4]])
+def test_a_step_that_a_scaler_skips_leaves_no_trace(skips: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a device it is known too late to leave it out: what comes after it is as if it had not been."""
+    monkeypatch.setattr(sums, "make", sums.OnDevice)
+    walks = [Walk([randn(6, 5)], [randn(4, 3, seed=1)]) for _ in range(2)]
+
+    def step(walk: Walk, grads: list[Tensor], skipped: bool) -> Tensor:
+        for (p,), g in zip(walk.groups, grads, strict=True):
+            p.grad = g * math.inf if skipped else g
+        walk.probe.before()
+        if not skipped:
+            with torch.no_grad():
+                for (p,), g in zip(walk.groups, grads, strict=True):
+                    p.sub_(g, alpha=0.1)
+        return walk.probe.after(torch.tensor(float(skipped)))
+
+    for i in range(6):
+        grads = [randn(6, 5, seed=10 + i), randn(4, 3, seed=20 + i)]
+        if i in skips:
+            step(walks[0], grads, skipped=True)
+        one, other = (step(walk, grads, skipped=False) for walk in walks)
+        assert torch.equal(one, other)
+
+
 class TestMemoryThatIsExchanged:
     """``p.data = ...``, offloading and ``model.to`` put a parameter elsewhere."""
 

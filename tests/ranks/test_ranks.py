@@ -52,7 +52,17 @@ def as_one_process(run: dict[str, Any], one: dict[str, Any]) -> None:
 
 class TestData:
     def test_the_ranks_of_ddp_decide_as_one(self, tmp_path: Path) -> None:
-        names = ("healthy", "ruined", "starved", "skewed", "skewed_and_each_for_itself", "poisoned", "one_reports_nan", "traced")
+        names = (
+            "healthy",
+            "ruined",
+            "starved",
+            "skewed",
+            "skewed_and_each_for_itself",
+            "poisoned",
+            "one_reports_nan",
+            "traced",
+            "skipped",
+        )
         ran = launch(tmp_path, 2, *names, "at_odds")
         for run in ran["healthy"]:
             assert bits(run[True]) == bits(run[False])  # weights, moments, random state
@@ -67,6 +77,9 @@ class TestData:
         same_on_all(ran["skewed"])
         assert ran["skewed"][0]["decisions"]
         assert ran["skewed"][0]["own losses"] != ran["skewed"][1]["own losses"]
+        same_on_all(ran["skipped"])
+        assert [d[1:3] for d in ran["skipped"][0]["decisions"]] == [("roll back", ["non-finite"])]
+        assert ran["skipped"][0]["scale"] == 1024.0
         for name in ("poisoned", "one_reports_nan"):
             same_on_all(ran[name])
             assert [d[:3] for d in ran[name][0]["decisions"]] == [(20, "roll back", ["non-finite"])]

@@ -114,6 +114,25 @@ def one_reports_nan(rank: int, size: int) -> Any:
 
 
 @scenario
+def skipped(rank: int, size: int) -> Any:
+    """Under a GradScaler: three batches in a row are lost, on one rank alone."""
+    net = wrapped()
+    optimizer = adam(net, 3e-3)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    said: list[Any] = []
+    with Controller(net, optimizer, scaler=scaler, announce=said.append) as ctl:
+        for step in range(30):
+            x, y = batch(step, rank, size)
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(net(x * math.nan if rank == 1 and 20 <= step < 23 else x), y)
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            ctl.step(loss)
+    return {**told(ctl, net), "said": len(said), "scale": scaler.get_scale()}
+
+
+@scenario
 def at_odds(rank: int, size: int) -> Any:
     net = wrapped()
     optimizer = adam(net, 3e-3)
