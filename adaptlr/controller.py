@@ -232,7 +232,8 @@ class Controller:
         if not self._observer.stepped and not self._observer.activations.saw_forward and self.sampling.activations:
             raise RuntimeError(
                 "step was called, but no forward pass of the model and no optimizer step were seen since the last call: "
-                "call it once a batch, after optimizer.step(), and give Controller the model and the optimizer that you train with"
+                "call it once a batch, after optimizer.step(), and give Controller the model and the optimizer that you train "
+                "with; if the model is compiled, enter the Controller before any net of its kind makes its first compiled pass"
             )
         self._losses.append(value)
         if not self._observer.stepped:  # gradients are being accumulated, or a GradScaler skipped the step

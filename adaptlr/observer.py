@@ -136,8 +136,8 @@ class Observer:
         if self._weights.on_cuda and torch.cuda.is_current_stream_capturing():
             raise RuntimeError(
                 "the optimizer's step is being captured in a CUDA graph, whose replays run no Python: adaptlr would see none of "
-                "them and could change no learning rate. Leave the optimizer's step out of the graph (model and loss may be in it: "
-                "torch.compile(model, mode='reduce-overhead'), torch.cuda.make_graphed_callables)"
+                "them and could change no learning rate. Leave the optimizer's step out of the graph; model and loss may be in it, "
+                "as with torch.compile(model, mode='reduce-overhead')"
             )
         if len(lrs) != self.n_groups:
             self._take_in()
@@ -313,14 +313,18 @@ def _send(pending: _Pending) -> _Pending:
     """Begin the transfer to the host. On CUDA nothing waits for it: it is read one step later."""
     if not pending.groups.is_cuda:
         return pending
-    host = [
-        None if t is None else torch.empty(t.shape, dtype=t.dtype, pin_memory=True).copy_(t, non_blocking=True)
-        for t in (pending.loss.float(), pending.groups, pending.stages, pending.head, pending.norm_var, pending.skipped)
-    ]
+    device = pending.groups.device
+    sent = {name: t for name in _SENT if (t := getattr(pending, name)) is not None}
+    both = torch.cat([t.detach().to(device, torch.float64).reshape(-1) for t in sent.values()])  # one transfer costs what six do
+    host = torch.empty(both.shape, dtype=both.dtype, pin_memory=True).copy_(both, non_blocking=True)
     ready = torch.cuda.Event()
-    ready.record()
-    loss, groups, stages, head, norm_var, skipped = host
-    return pending._replace(loss=loss, groups=groups, stages=stages, head=head, norm_var=norm_var, skipped=skipped, ready=ready)
+    ready.record(torch.cuda.current_stream(device))
+    parts = host.split([t.numel() for t in sent.values()])
+    arrived = {name: part.view(t.shape) for (name, t), part in zip(sent.items(), parts, strict=True)}
+    return pending._replace(**arrived, ready=ready)
+
+
+_SENT = ("loss", "groups", "stages", "head", "norm_var", "skipped")
 
 
 def _check_groups(model: nn.Module, groups: Sequence[Sequence[nn.Parameter]]) -> None:

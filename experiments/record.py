@@ -6,7 +6,7 @@ import json
 import math
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,12 +33,19 @@ def told(adapt: AdaptLR) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that a result depends on, and the commit if this is a checkout."""
-    out = {name: version(name) for name in ("torch", "torchvision", "fastai", "adaptlr")}
+    """Of the packages that a result depends on, and the commit if this is a checkout. A checkout may be run without an install."""
+    out = {name: _version(name) for name in ("torch", "torchvision", "fastai", "adaptlr")}
     out["python"] = sys.version.split()[0]
     here = Path(__file__).parent
     done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
     return {**out, "commit": done.stdout.strip() or "unknown"}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def write(path: Path, row: dict[str, Any]) -> None:

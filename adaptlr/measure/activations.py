@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, cast
@@ -12,8 +13,9 @@ from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.utils.hooks import RemovableHandle
 
 from adaptlr.measure import compiled
+from adaptlr.measure.replay import Replayed
 from adaptlr.measure.stages import Stage
-from adaptlr.measure.stats import ActivationSample, count_all, stage_reading
+from adaptlr.measure.stats import ActivationSample, count_all, single, stage_reading
 from adaptlr.records import StageReading
 
 _functorch: Any = torch._C._functorch  # type: ignore[attr-defined]  (no stub of torch has it)
@@ -59,6 +61,8 @@ class ActivationProbe:
         self._saw_forward = False
         self._tallies = tuple(_Tally(sample) for _ in self.stages)
         self._handles: list[RemovableHandle] = []
+        self._to_count: list[Tensor] = []
+        self._counters: dict[torch.device, Replayed[Tensor]] = {}
 
     def __enter__(self) -> Self:
         if self._handles:
@@ -94,11 +98,24 @@ class ActivationProbe:
     def count_taken(self) -> None:
         """Count what the hooks have taken, all at once: between the layers of a net, each would find the caches cold."""
         taken = [(tally, values) for tally in self._tallies for values in tally.taken]
-        counts = count_all([values for _, values in taken], hist_bins=self.hist_bins, hist_max=self.hist_max)
+        self._to_count = [values for _, values in taken]
+        devices = {values.device for values in self._to_count}
+        device = devices.pop() if len(devices) == 1 else None
+        if device is None or device.type != "cuda":
+            counts: Sequence[Tensor] = self._count()
+        else:
+            if device not in self._counters:
+                self._counters[device] = Replayed(lambda: torch.stack(self._count()), device)
+            places = tuple((v.data_ptr(), v.shape, v.dtype) for v in self._to_count)
+            counts = self._counters[device](places).clone().unbind()
+        self._to_count = []
         for (tally, _), row in zip(taken, counts, strict=True):
             tally.merge(row)
         for tally in self._tallies:
             tally.taken.clear()
+
+    def _count(self) -> list[Tensor]:
+        return count_all([single(values) for values in self._to_count], hist_bins=self.hist_bins, hist_max=self.hist_max)
 
     def readings(self, host_counts: Tensor, groups: Sequence[int | None] | None = None) -> tuple[StageReading, ...]:
         """Counts on the host [stages, counters] -> readings of the stages that ran.
@@ -126,6 +143,20 @@ class _Tally:
         self.taken: list[Tensor] = []  # sampled, and not counted yet
         self.counts: Tensor | None = None
         self.in_forward = False  # counted outside of a backward pass
+        self._places: dict[tuple[int, int, torch.dtype, torch.device], Tensor] = {}
+
+    def take(self, output: Tensor) -> None:
+        """Sample an output. On a GPU what is taken lies where it lay in the step before, so that counting it is the same work."""
+        place = functools.partial(self._place, output.dtype, output.device) if output.device.type == "cuda" else None
+        self.taken.append(self.sample.take(output, place))
+
+    def _place(self, dtype: torch.dtype, device: torch.device, size: int) -> Tensor:
+        key = len(self.taken), size, dtype, device
+        if key not in self._places:
+            if len(self._places) >= 2 * _MOST_TAKEN:  # sizes that hardly ever come again
+                self._places.clear()
+            self._places[key] = torch.empty(size, dtype=dtype, device=device)
+        return self._places[key]
 
     def merge(self, counts: Tensor) -> None:
         self.counts = counts if self.counts is None else self.counts + counts.to(self.counts.device)
@@ -177,7 +208,7 @@ class _Hook:
             self._take(tensor)
 
     def _take(self, output: Tensor) -> None:
-        self.tally.taken.append(self.tally.sample.take(output))
+        self.tally.take(output)
         if len(self.tally.taken) >= _MOST_TAKEN:
             self.probe.count_taken()
 

@@ -16,7 +16,9 @@ def define() -> None:
     detached tensor. Done when a probe is first put on a model, since it is in torch's registry of operators from then on.
     """
     library = torch.library.Library("adaptlr", "DEF")
-    library.define("count(Tensor x, int size, int per_unit, int seed, int hist_bins, float hist_max) -> Tensor")
+    # Its result is kept past the next pass, which a CUDA graph of the compiler's would write into: it stays out of such graphs.
+    tags = [tag for tag in (getattr(torch.Tag, "cudagraph_unsafe", None),) if tag is not None]
+    library.define("count(Tensor x, int size, int per_unit, int seed, int hist_bins, float hist_max) -> Tensor", tags=tags)
     library.impl("count", _count, "CompositeExplicitAutograd")
     torch.library.register_fake("adaptlr::count", _shape, lib=library)
     _KEPT.append(library)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,8 +67,12 @@ class ActivationSample:
         if not 1 <= self.per_unit <= self.size:
             raise ValueError(f"per_unit must lie in [1, size]; got per_unit={self.per_unit}, size={self.size}")
 
-    def take(self, x: Tensor) -> Tensor:
+    def take(self, x: Tensor, place: Callable[[int], Tensor] | None = None) -> Tensor:
         """The sampled activations [units, places], detached, as float32 (float64 stays); no copy of the rest is made.
+
+        Args:
+            x: of two or more dimensions; a vector is one unit.
+            place: gives a vector of a length, of the type of ``x``, to put them in as they are.
 
         >>> ActivationSample().take(torch.zeros(64, 16, 32, 32)).shape
         torch.Size([16, 512])
@@ -79,8 +83,15 @@ class ActivationSample:
         if units == 0:
             return x.new_zeros((0, 0), dtype=torch.float32)
         extent = 1 + sum((n - 1) * stride for n, stride in zip(x.shape, x.stride(), strict=True))
-        values = x.as_strided((extent,), (1,)).index_select(0, index).view(units, -1)
-        return values if values.dtype == torch.float64 else values.float()
+        flat = x.as_strided((extent,), (1,))
+        if place is not None:
+            return torch.index_select(flat, 0, index, out=place(len(index))).view(units, -1)
+        return single(flat.index_select(0, index).view(units, -1))
+
+
+def single(values: Tensor) -> Tensor:
+    """In single precision, or in double if it was."""
+    return values if values.dtype == torch.float64 else values.float()
 
 
 @functools.lru_cache(maxsize=128)

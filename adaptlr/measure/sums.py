@@ -37,10 +37,12 @@ class StepSums(Protocol):
     Attributes:
         taken: weights before, weights after and gradients of the sampled coordinates [n]: to be written into before each call.
         state: the running state by name.
+        version: another number whenever a tensor of ``state`` has given its place to another.
     """
 
     taken: tuple[Tensor, Tensor, Tensor]
     state: dict[str, Tensor]
+    version: int
 
     def __call__(self) -> Tensor:
         """Rows [groups, columns] of the step that ``taken`` holds; moves the state on."""
@@ -65,12 +67,18 @@ class OnDevice:
         self.state = {k: torch.zeros(n, device=device) for k in _STATE}
         self.state["drift"] = torch.zeros(len(n_sampled), device=device)
         self.state["steps"] = torch.zeros((), device=device)
+        self.version = 0
 
     def __call__(self) -> Tensor:
         return on_device(self.state, self._n_sampled, *self.taken)
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        self.state = {name: state[name].clone() for name in self.state}
+        for name, own in self.state.items():
+            if own.shape == state[name].shape:
+                own.copy_(state[name])
+            else:
+                self.state[name] = state[name].clone()
+                self.version += 1
 
 
 @torch.no_grad()
@@ -144,6 +152,7 @@ class OnHost:
         self._filled = slice(None) if len(filled) == len(self._n_sampled) else filled
         self._unseen = np.arange(n)  # where no gradient has ever arrived
         self._poisoned = False  # the last step's flags are still in the buffer
+        self.version = 0
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         self.state["steps"] = state["steps"].clone()

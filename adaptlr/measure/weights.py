@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from adaptlr.measure import shards, sums
 from adaptlr.measure.picks import scattered
+from adaptlr.measure.replay import Replayed
 from adaptlr.measure.sums import COLUMNS
 
 LEAST_RMS = 0.25  # over the root of the fan-in: what ratios are taken to at least. torch's own layers begin at 0.58
@@ -82,6 +83,11 @@ class WeightProbe:
         self._sums = sums.make(self.n_sampled, self._device)
         self._w0, self._w1, self._g = (t.split([len(i) for _, i in self._picks]) for t in self._sums.taken)
         self._begun = False
+        self._steady = all(type(p) in _PLAIN and p.device == self._device for p, _ in self._picks)
+        self._before = Replayed(lambda: self._weights(0), self._device)
+        self._after = Replayed(self._weights_and_sums, self._device)
+        self._after_or_skipped = Replayed(self._unless_skipped, self._device)
+        self._skipped = torch.zeros((), device=self._device)
         with torch.no_grad():
             self._sums.state["start"].copy_(self._weights(0))
 
@@ -108,7 +114,11 @@ class WeightProbe:
     @torch.no_grad()
     def before(self) -> None:
         """Take the sampled weights as they are before the step."""
-        self._weights(0)
+        places = self._places()
+        if places is None:
+            self._weights(0)
+        else:
+            self._before(places)
         self._begun = True
 
     @torch.no_grad()
@@ -120,17 +130,32 @@ class WeightProbe:
         """
         if not self._begun:
             raise RuntimeError("WeightProbe.after was called without before: call before ahead of the optimizer's step")
-        self._weights(1)
         self._begun = False
-        self._grads()
-        if skipped is None:
-            return self._sums()
+        places = self._places()
+        self._grads()  # not replayed: they lie elsewhere in every step
+        run, replay = self._weights_and_sums, self._after
+        if skipped is not None:
+            self._skipped.copy_(skipped)
+            run, replay = self._unless_skipped, self._after_or_skipped
+        return run() if places is None else replay((places, self._sums.version))
+
+    def _weights_and_sums(self) -> Tensor:
+        self._weights(1)
+        return self._sums()
+
+    def _unless_skipped(self) -> Tensor:
         state = self._sums.state
         kept = {k: v.clone() for k, v in state.items()}
-        rows = self._sums()
+        rows = self._weights_and_sums()
         for name, value in state.items():
-            value.copy_(torch.where(skipped > 0, kept[name], value))
+            value.copy_(torch.where(self._skipped > 0, kept[name], value))
         return rows
+
+    def _places(self) -> tuple[int, ...] | None:
+        """Where the weights lie, on a GPU; None where nothing is to be replayed."""
+        if not (self.on_cuda and self._steady and self._picks):
+            return None
+        return tuple(p.data_ptr() for p, _ in self._picks)
 
     def nothing(self) -> Tensor:
         """What :meth:`after` would say of no step."""

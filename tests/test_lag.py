@@ -1,0 +1,129 @@
+"""What a GPU has: sums on the device, and readings that come a step late. Here the CPU has both, so that any machine tests them."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import nn
+
+from adaptlr import Action, Controller, Kind, observer
+from adaptlr.measure import sums
+from tests.nets import Run, batches, convnet, same, train
+
+
+class Arrived(NamedTuple):
+    """In place of an event of CUDA: all has come over."""
+
+    def synchronize(self) -> None: ...
+
+
+def quiet(_: object) -> None:
+    """Announces nothing."""
+
+
+@pytest.fixture(autouse=True)
+def _as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sums, "make", sums.OnDevice)
+    monkeypatch.setattr(observer, "_send", lambda pending: pending._replace(ready=Arrived()))
+
+
+def test_a_reading_comes_with_the_next_step_and_the_last_one_at_the_end() -> None:
+    model = convnet()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    with Controller(model, optimizer) as ctl:
+        for i, (x, y) in enumerate(batches(6)):
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            ctl.step(loss)
+            assert [r.step for r in ctl.trace.readings] == list(range(i))
+    assert [r.step for r in ctl.trace.readings] == list(range(6))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_healthy_run_is_the_same_to_the_last_bit(optimizer: str) -> None:
+    lr = 3e-3 if optimizer == "adam" else 3e-2
+    plain, watched = train(optimizer, lr, steps=60), train(optimizer, lr, steps=60, controller={})
+    assert same(watched.state, plain.state)
+    assert watched.rng == plain.rng
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("lr", [10.0, 1000.0])
+def test_a_ruined_run_is_put_right_and_every_step_is_told_once(optimizer: str, lr: float) -> None:
+    run: Run = train(optimizer, lr, steps=120, controller={"announce": quiet})
+    assert run.controller is not None
+    first = run.controller.decisions[0]
+    assert first.action is Action.ROLLBACK
+    assert first.step <= 3
+    assert sum(run.losses[-10:]) / 10 < 1.0
+    steps = [r.step for r in run.controller.trace.readings]
+    assert steps == sorted(set(steps))
+
+
+def test_a_step_that_is_on_its_way_when_a_rollback_comes_belongs_to_no_run() -> None:
+    """The step after the ruinous one was made already; nothing of it is read, and the weights are those of the snapshot."""
+    run = train("adam", 1000.0, steps=30, controller={"announce": quiet})
+    assert run.controller is not None
+    back = run.controller.decisions[0]
+    assert back.step + 1 not in {r.step for r in run.controller.trace.readings}
+
+
+def test_a_run_is_resumed_to_the_last_bit() -> None:
+    """One that went on after its checkpoint was taken, and one that began there: taking it hurries what is on its way."""
+
+    def part(start: Any, steps: range, checkpoint_at: int | None = None) -> tuple[Any, Any]:
+        torch.manual_seed(0)
+        model = convnet()
+        optimizer = torch.optim.Adam(model.parameters(), lr=10.0)
+        ctl = Controller(model, optimizer, announce=quiet)
+        if start is not None:
+            model.load_state_dict(start[0])
+            optimizer.load_state_dict(start[1])
+            ctl.load_state_dict(start[2])
+        kept: Any = None
+        with ctl:
+            for i, (x, y) in enumerate(batches(steps.stop)):
+                if i < steps.start:
+                    continue
+                optimizer.zero_grad()
+                loss = nn.functional.cross_entropy(model(x), y)
+                loss.backward()
+                optimizer.step()
+                ctl.step(loss)
+                if i + 1 == checkpoint_at:
+                    state = ctl.state_dict()
+                    kept = copy.deepcopy((model.state_dict(), optimizer.state_dict(), state))
+        return kept, (model.state_dict(), optimizer.state_dict(), [(d.step, d.action) for d in ctl.decisions])
+
+    for at in (2, 25, 40):
+        kept, whole = part(None, range(60), checkpoint_at=at)
+        _, rest = part(kept, range(at, 60))
+        assert whole[2][0][1] is Action.ROLLBACK
+        assert rest[2] == [d for d in whole[2] if d[0] >= at]
+        assert same(rest[:2], whole[:2])
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_lost_run_under_a_scaler_goes_back(fused: bool) -> None:
+    torch.manual_seed(0)
+    model = convnet(norm=False)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e3, fused=fused)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    losses = []
+    with Controller(model, optimizer, scaler=scaler, announce=quiet) as ctl:
+        for x, y in batches(80):
+            optimizer.zero_grad()
+            with torch.autocast("cpu", torch.float16):
+                loss = nn.functional.cross_entropy(model(x), y)
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            ctl.step(loss)
+            losses.append(loss.item())
+    assert (ctl.decisions[0].action, ctl.decisions[0].findings) == (Action.ROLLBACK, (Kind.NON_FINITE,))
+    assert losses[-1] < 0.7
