@@ -219,6 +219,25 @@ def test_a_batch_out_of_scale_does_not_ruin_what_a_normalisation_remembers() -> 
     assert norm.running_var.max() < 100
 
 
+@pytest.mark.parametrize("given", [False, True])
+def test_a_moving_average_of_the_weights_goes_back_if_it_is_given(given: bool) -> None:
+    torch.manual_seed(0)
+    model = convnet(norm=False)
+    average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.9))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e20)
+    with Controller(model, optimizer, scaler=average if given else None, announce=silent) as ctl:
+        for x, y in batches(60):
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            average.update_parameters(model)
+            ctl.step(loss)
+    assert ctl.decisions[0].action is Action.ROLLBACK
+    largest = max(float(p.detach().abs().max()) for p in average.parameters())
+    assert (largest < 10) == given
+
+
 def test_a_rollback_takes_extras_along() -> None:
     class Counter:
         value = 0

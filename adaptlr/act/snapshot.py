@@ -1,9 +1,10 @@
 """Capture and restore a training run, and a short ring of captures to go back to.
 
-Memory: a snapshot holds the model's parameters and buffers and the optimizer's state once; the ring holds at most ``size`` of
-them, the first of which is the run's start. Time: one copy of those bytes per capture, at steps that grow further apart. The
-start and the captures up to step 128 cost what they cost; a single process makes later ones no oftener than a share of the run's
-time allows, by its clock. Several ranks look at no clock, since theirs would differ, and with them what a rollback restores.
+Memory: a snapshot holds the parameters that are trained, the model's buffers and the optimizer's state once; the ring holds at
+most ``size`` of them, the first of which is the run's start. Time: one copy of those bytes per capture, at steps that grow further
+apart. The start and the captures up to step 128 cost what they cost; a single process makes later ones no oftener than a share of
+the run's time allows, by its clock. Several ranks look at no clock, since theirs would differ, and with them what a rollback
+restores.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Snapshot:
     """A run as it was before optimizer step ``step``."""
 
     step: int
-    tensors: dict[str, Tensor]  # parameters and buffers, the non-persistent ones too, by name; then the optimizer's others
+    tensors: dict[str, Tensor]  # parameters that are trained, all buffers, by name; then the optimizer's others
     optimizer: Any
     extras: tuple[dict[str, Any], ...]  # states of GradScaler and the like
     memory: Any = None  # whatever the caller wants back with it
@@ -88,10 +89,13 @@ def unpack(packed: dict[str, Any], optimizer: OptimizerPort) -> Snapshot:
 
 
 def _tensors(model: nn.Module, optimizer: OptimizerPort) -> Iterator[tuple[str, Tensor]]:
-    yield from model.named_parameters()
+    """What a step may change. Not the weights that are frozen and in no group: below adapters they are most of the memory."""
+    groups = optimizer.params()
+    held = {p for params in groups for p in params}
+    yield from ((name, p) for name, p in model.named_parameters() if p.requires_grad or p in held)
     yield from model.named_buffers()
     own = set(model.parameters())
-    for g, params in enumerate(optimizer.params()):  # a loss with weights of its own, say
+    for g, params in enumerate(groups):  # a loss with weights of its own, say
         yield from ((f"group {g}, parameter {i}", p) for i, p in enumerate(params) if p not in own)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import random
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from adaptlr import Controller
 from adaptlr.act.optimizer import TorchOptimizer
 from adaptlr.act.snapshot import Ring, Snapshot, capture, restore
 from tests.act.nets import OPTIMIZERS, Maker, batches, bits, net, train
@@ -174,6 +176,45 @@ class TestRoundTrip:
         before = generators()
         restore(capture(1, model, TorchOptimizer(optimizer)), model, TorchOptimizer(optimizer))
         assert generators() == before
+
+
+def test_frozen_weights_that_no_group_holds_are_not_copied() -> None:
+    """Adapters on a large net that stays as it is: a copy of it would be most of a snapshot, four times over."""
+    model = net()
+    frozen, trained = list(model.parameters())[:2], list(model.parameters())[2:]
+    for p in frozen:
+        p.requires_grad_(False)
+    port = TorchOptimizer(torch.optim.SGD(trained, lr=0.1))
+    snapshot = capture(0, model, port)
+    names = {id(p): name for name, p in model.named_parameters()}
+    assert not {names[id(p)] for p in frozen} & set(snapshot.tensors)
+    assert {names[id(p)] for p in trained} <= set(snapshot.tensors)
+    held = capture(0, model, TorchOptimizer(torch.optim.SGD(model.parameters(), lr=0.1)))  # it may be unfrozen within the run
+    assert set(names.values()) <= set(held.tensors)
+
+
+def test_frozen_weights_that_come_into_a_group_later_go_back_to_what_they_were() -> None:
+    torch.manual_seed(0)
+    model = net()
+    first, *rest = model.parameters()
+    first.requires_grad_(False)
+    optimizer = torch.optim.SGD(rest, lr=1e-3)
+    start = first.detach().clone()
+    with Controller(model, optimizer, announce=lambda _: None) as ctl:
+        for i in range(12):
+            if i == 5:
+                first.requires_grad_(True)
+                optimizer.add_param_group({"params": [first], "lr": 1e-3})
+            optimizer.zero_grad()
+            loss = model(batches(1)[0]).square().mean() * (math.nan if i == 9 else 1.0)
+            loss.backward()
+            optimizer.step()
+            ctl.step(loss)
+            if i == 8:
+                assert not torch.equal(first, start)
+            if i == 9:
+                assert ctl.decisions[0].restored_step in (0, 8)
+                assert torch.isfinite(first).all()
 
 
 class TestExtras:
