@@ -37,7 +37,8 @@ def train(run: Run, *, out: Path, slot: int = 0) -> None:
         index = torch.randint(task.n_train, (task.batch,), generator=order) if task.batch else torch.arange(task.n_train)
         return task.loss(net, tuple(t[index] for t in data))
 
-    did = fit(run, net, [{"params": list(net.parameters())}], OPTIMIZERS, batch_loss, steps=task.steps)
+    params = [p for p in net.parameters() if p.requires_grad]
+    did = fit(run, net, [{"params": params}], OPTIMIZERS, batch_loss, steps=task.steps)
     keep(run, out, begin=begin, loss=validate(task, net, data), **did)
 
 

@@ -1,10 +1,12 @@
-"""Small tasks whose losses are unlike a cross entropy over classes: below zero, summed, contrastive, hinged, mostly noise.
+"""Small tasks whose losses are unlike a cross entropy over classes: below zero, summed, contrastive, hinged, mostly noise; and one
+whose weights are: few, beside a net that stays as it is.
 
 Data are made, or scikit-learn's 8x8 digits: no download.
 """
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -298,6 +300,115 @@ def _surprise(net: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
     return functional.binary_cross_entropy_with_logits(net(x)[:, 0], y)
 
 
+# ---------------------------------------------------------------- noise that was added, to be found: the loss soon falls no more
+
+_TIMES = 200
+
+
+def _time_codes(t: Tensor) -> Tensor:
+    """Sines and cosines [n, 32] of time steps."""
+    angle = t[:, None] * torch.exp(-9.2 * torch.arange(16) / 16)
+    return torch.cat([angle.sin(), angle.cos()], 1)
+
+
+class Denoiser(nn.Module):
+    """Predicts the noise in images [n, 1, 8, 8] at time steps [n] (Ho et al. 2020): one residual block that knows the time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.time, self.stem = nn.Sequential(nn.Linear(32, 32), nn.SiLU(), nn.Linear(32, 16)), nn.Conv2d(1, 16, 3, padding=1)
+        self.first = nn.Sequential(nn.GroupNorm(4, 16), nn.SiLU(), nn.Conv2d(16, 16, 3, padding=1))
+        self.second = nn.Sequential(nn.GroupNorm(4, 16), nn.SiLU(), nn.Conv2d(16, 16, 3, padding=1))
+        self.out = nn.Sequential(nn.GroupNorm(4, 16), nn.SiLU(), nn.Conv2d(16, 1, 3, padding=1))
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        h = self.stem(x)
+        return self.out(h + self.second(self.first(h) + self.time(_time_codes(t))[:, :, None, None]))
+
+
+def _noise_found(net: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+    (x,) = batch
+    kept = torch.cumprod(1 - torch.linspace(1e-4, 0.04, _TIMES), 0)
+    t, noise = torch.randint(_TIMES, (len(x),)), torch.randn_like(x)
+    share = kept[t][:, None, None, None]
+    return functional.mse_loss(net(share.sqrt() * x + (1 - share).sqrt() * noise, t), noise)
+
+
+# ---------------------------------------------------------------------- adapters on a net that is frozen
+
+
+class Adapter(nn.Module):
+    """A frozen linear layer and a product of two thin ones beside it, the second of which begins at zero (LoRA, Hu et al. 2021)."""
+
+    def __init__(self, layer: nn.Linear, rank: int = 4) -> None:
+        super().__init__()
+        self.layer = layer
+        self.down, self.up = nn.Linear(layer.in_features, rank, bias=False), nn.Linear(rank, layer.out_features, bias=False)
+        nn.init.zeros_(self.up.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x) + 2 * self.up(self.down(x))
+
+
+class RowReader(nn.Module):
+    """A small transformer that reads an image row by row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows, self.places, self.head = nn.Linear(8, 64), nn.Parameter(torch.zeros(8, 64)), nn.Linear(64, 10)
+        self.mix = nn.ModuleList(nn.MultiheadAttention(64, 4, batch_first=True) for _ in range(2))
+        self.think = nn.ModuleList(mlp(64, 128, 64, act=nn.GELU) for _ in range(2))
+        self.norms = nn.ModuleList(nn.LayerNorm(64) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.rows(x) + self.places
+        for i, (mix, think) in enumerate(zip(self.mix, self.think, strict=True)):
+            y = self.norms[2 * i](h)
+            h = h + mix(y, y, y, need_weights=False)[0]
+            h = h + think(self.norms[2 * i + 1](h))
+        return self.head(h.mean(1))
+
+
+def _digits_from(first: int, last: int) -> tuple[Tensor, ...]:
+    x, y = _digits()
+    these = (first <= y) & (y <= last)
+    return x[these] - 0.3, y[these]
+
+
+@lru_cache
+def _reader_of_five() -> RowReader:
+    """Trained on the digits 0 to 4."""
+    x, y = _digits_from(0, 4)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        net = RowReader()
+        optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
+        for _ in range(300):
+            index = torch.randint(len(x), (64,))
+            optimizer.zero_grad()
+            functional.cross_entropy(net(x[index]), y[index]).backward()
+            optimizer.step()
+    return net
+
+
+def _adapted_reader() -> nn.Module:
+    """The reader of five digits, frozen; adapters, and a head for the other five."""
+    net = copy.deepcopy(_reader_of_five()).requires_grad_(False)
+    for think in net.think:
+        assert isinstance(think, nn.Sequential)
+        for i in (0, 2):
+            layer = think[i]
+            assert isinstance(layer, nn.Linear)
+            think[i] = Adapter(layer)
+    net.head = nn.Linear(64, 10)
+    return net
+
+
+def _class(net: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+    x, y = batch
+    return functional.cross_entropy(net(x), y)
+
+
 TASKS: dict[str, Task] = {
     t.name: t
     for t in (
@@ -414,6 +525,26 @@ TASKS: dict[str, Task] = {
             loss=_surprise,
             steps=400,
             loops=(("adam", "one-cycle"), ("sgd", "flat")),
+        ),
+        Task(
+            name="denoising",
+            what="noise predicted, as in diffusion",
+            data=lambda: (2 * _digits()[0][:, None] - 1,),
+            n_train=_DIGITS_TRAIN,
+            net=Denoiser,
+            loss=_noise_found,
+            steps=300,
+            loops=(("adamw", "flat"), ("sgd", "one-cycle")),
+        ),
+        Task(
+            name="adapters",
+            what="cross entropy; adapters on a frozen transformer",
+            data=lambda: _digits_from(5, 9),
+            n_train=700,
+            net=_adapted_reader,
+            loss=_class,
+            steps=240,
+            loops=(("adamw", "one-cycle"), ("sgd", "flat")),
         ),
     )
 }
