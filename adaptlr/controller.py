@@ -312,7 +312,7 @@ class Controller:
             raise ValueError(
                 f"this state is of an optimizer with {state['groups']} parameter groups, and this one has {self._observer.n_groups}"
             )
-        self._losses = [torch.tensor(x) for x in state["losses"]]
+        self._losses = [torch.tensor(x, dtype=torch.float32, device="cpu") for x in state["losses"]]
         self._take_over(state, [snapshot.unpack(s, self._port) for s in state["snapshots"]])
 
     def _take_over(self, state: dict[str, Any], held: list[snapshot.Snapshot]) -> None:
@@ -461,5 +461,5 @@ def _scalar(loss: Tensor | float) -> Tensor:
             raise ValueError(f"the loss must be a scalar, got a tensor of shape {tuple(loss.shape)}: reduce it, e.g. loss.mean()")
         return loss.detach() if loss.ndim == 0 else loss.detach().reshape(())
     if isinstance(loss, int | float):
-        return torch.tensor(float(loss))
+        return torch.tensor(float(loss), dtype=torch.float32, device="cpu")
     raise ValueError(f"the loss must be a scalar tensor or a number, got {type(loss).__name__}")

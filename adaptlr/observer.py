@@ -171,7 +171,7 @@ class Observer:
 
         Nothing becomes of it, unless so many in a row are not finite that no other scale can mend it: a reading then says so.
         """
-        nothing, none = self._weights.nothing(), torch.ones((), device=loss.device)
+        nothing, none = self._weights.nothing(), torch.ones((), dtype=torch.float32, device=loss.device)
         self._put(_Pending(self.step, epoch, loss, nothing, None, tuple(self._port.lrs()), scales, skipped=none), claim)
 
     def _put(self, pending: _Pending, claim: str) -> None:
@@ -316,7 +316,7 @@ def _send(pending: _Pending) -> _Pending:
     device = pending.groups.device
     sent = {name: t for name in _SENT if (t := getattr(pending, name)) is not None}
     both = torch.cat([t.detach().to(device, torch.float64).reshape(-1) for t in sent.values()])  # one transfer costs what six do
-    host = torch.empty(both.shape, dtype=both.dtype, pin_memory=True).copy_(both, non_blocking=True)
+    host = torch.empty(both.shape, dtype=both.dtype, device="cpu", pin_memory=True).copy_(both, non_blocking=True)
     ready = torch.cuda.Event()
     ready.record(torch.cuda.current_stream(device))
     parts = host.split([t.numel() for t in sent.values()])

@@ -72,6 +72,7 @@ class Ranks:
         head = torch.tensor(
             [1.0, 0.0, float(epoch is not None), epoch or 0.0, float(number), float(number**2)],
             dtype=torch.float64,
+            device="cpu",
             pin_memory=rows.is_cuda,
         ).to(rows.device, non_blocking=True)
         head[1] = loss.to(rows.device)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -127,3 +129,41 @@ def test_a_lost_run_under_a_scaler_goes_back(fused: bool) -> None:
             losses.append(loss.item())
     assert (ctl.decisions[0].action, ctl.decisions[0].findings) == (Action.ROLLBACK, (Kind.NON_FINITE,))
     assert losses[-1] < 0.7
+
+
+@pytest.fixture(params=["default", "meta", "float64", "bfloat16"])
+def defaults(request: pytest.FixtureRequest) -> Iterator[str]:
+    """What a user may have set for tensors of their own."""
+    before = torch.get_default_dtype()
+    with contextlib.ExitStack() as stack:
+        if request.param == "meta":
+            stack.enter_context(torch.device("meta"))
+        elif request.param != "default":
+            torch.set_default_dtype(getattr(torch, request.param))
+        yield request.param
+    torch.set_default_dtype(before)
+
+
+@pytest.mark.parametrize("host", [False, True], ids=["on-device", "on-host"])
+def test_no_number_is_of_the_users_default_device_or_type(defaults: str, host: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if host:
+        monkeypatch.undo()
+    traces = []
+    for as_set in (False, True):
+        with torch.device("cpu"):
+            torch.set_default_dtype(torch.float32)
+            torch.manual_seed(0)
+            model, data = convnet(), list(batches(40))
+            optimizer = torch.optim.Adam(model.parameters(), lr=10.0)
+        if as_set and defaults in ("float64", "bfloat16"):
+            torch.set_default_dtype(getattr(torch, defaults))
+        with Controller(model, optimizer, announce=quiet) as ctl:
+            for x, y in data:
+                optimizer.zero_grad()
+                loss = nn.functional.cross_entropy(model(x), y)
+                loss.backward()
+                optimizer.step()
+                ctl.step(loss)
+        traces.append([repr(r) for r in ctl.trace])
+    assert traces[0] == traces[1]
+    assert any("ROLLBACK" in r for r in traces[0])

@@ -63,12 +63,16 @@ def edge_ratio(matrix: Tensor, *, iterations: int = 24) -> float:
     std = float(m.std())
     if std == 0 or not math.isfinite(std):
         return math.inf
-    start = torch.Generator().manual_seed(0)
-    v = torch.randn(m.shape[1], generator=start).to(m.device)
+    v = _start(m.shape[1]).to(m.device)
     for _ in range(iterations):
         v = m.T @ (m @ v)
         v = v / v.norm()
     return float((m @ v).norm()) / (std * (math.sqrt(m.shape[0]) + math.sqrt(m.shape[1])))
+
+
+def _start(n: int) -> Tensor:
+    """The same vector each time, of the host's generator whatever the user's default device is."""
+    return torch.randn(n, generator=torch.Generator("cpu").manual_seed(0), dtype=torch.float32, device="cpu")
 
 
 def edge_ratio_of_shards(weight: Tensor, *, iterations: int = 24) -> float:
@@ -80,7 +84,7 @@ def edge_ratio_of_shards(weight: Tensor, *, iterations: int = 24) -> float:
     std = math.sqrt(float(shards.total(m.square().sum(), weight)) / (n - 1))
     if not std > 1e-6 * abs(mean) or not math.isfinite(std):  # constant, but for rounding in the mean
         return math.inf
-    v = torch.randn(m.shape[1], generator=torch.Generator().manual_seed(0)).to(m.device)
+    v = _start(m.shape[1]).to(m.device)
     for _ in range(iterations):
         v = shards.total(m.T @ (m @ v), weight)
         v = v / v.norm()
@@ -93,6 +97,7 @@ def of_weight(weight: Tensor, *, seed: int = 0, least: int = MIN_WEIGHTS) -> Pro
     """Where one weight tensor (two or more dimensions) came from; UNKNOWN if it has less than ``least`` entries."""
     if weight.numel() < least:
         return Provenance.UNKNOWN
+    weight = weight.real if weight.is_complex() else weight
     index = scattered(weight.numel(), min(weight.numel(), _ENTRIES), seed).to(weight.device)
     ks = ks_distance(shards.entries(weight.detach(), index).cpu().numpy())
     edge = _edge_ratio(weight.detach())

@@ -55,8 +55,9 @@ def own(t: Tensor, index: Tensor, *, first_rank: bool = True) -> Tensor:
 @torch.no_grad()
 def entries(t: Tensor, index: Tensor) -> Tensor:
     """The entries of the flattened whole at ``index`` as float32, the same on every rank; a sum over the ranks if it is cut."""
+    t = t.real if t.is_complex() else t
     mask, places = _in_part(t, index)
-    out = torch.zeros(len(index), device=index.device)
+    out = torch.zeros(len(index), dtype=torch.float32, device=index.device)
     out[mask] = torch.take(local(t), places).float()
     return total(out, t)
 

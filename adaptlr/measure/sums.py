@@ -63,10 +63,12 @@ class OnDevice:
 
     def __init__(self, n_sampled: Sequence[int], device: torch.device) -> None:
         n, self._n_sampled = sum(n_sampled), tuple(n_sampled)
-        self.taken = (torch.zeros(n, device=device), torch.zeros(n, device=device), torch.zeros(n, device=device))
-        self.state = {k: torch.zeros(n, device=device) for k in _STATE}
-        self.state["drift"] = torch.zeros(len(n_sampled), device=device)
-        self.state["steps"] = torch.zeros((), device=device)
+
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(shape, dtype=torch.float32, device=device)
+
+        self.taken = (zeros(n), zeros(n), zeros(n))
+        self.state = {k: zeros(n) for k in _STATE} | {"drift": zeros(len(n_sampled)), "steps": zeros()}
         self.version = 0
 
     def __call__(self) -> Tensor:

@@ -87,7 +87,7 @@ class WeightProbe:
         self._before = Replayed(lambda: self._weights(0), self._device)
         self._after = Replayed(self._weights_and_sums, self._device)
         self._after_or_skipped = Replayed(self._unless_skipped, self._device)
-        self._skipped = torch.zeros((), device=self._device)
+        self._skipped = torch.zeros((), dtype=torch.float32, device=self._device)
         with torch.no_grad():
             self._sums.state["start"].copy_(self._weights(0))
 
@@ -159,7 +159,7 @@ class WeightProbe:
 
     def nothing(self) -> Tensor:
         """What :meth:`after` would say of no step."""
-        return torch.zeros(self.n_groups, self.n_columns, device=self._device)
+        return torch.zeros(self.n_groups, self.n_columns, dtype=torch.float32, device=self._device)
 
     @torch.no_grad()
     def restart(self) -> None:
@@ -185,8 +185,9 @@ class WeightProbe:
     @torch.no_grad()
     def _padded(self, saved: dict[str, Tensor]) -> dict[str, Tensor]:
         weights, old = self._weights(1), len(saved["start"])
-        fresh = {k: torch.zeros(len(weights) - old, device=self._device) for k in saved} | {"start": weights[old:]}
-        fresh["drift"] = torch.zeros(self.n_groups - len(saved["drift"]), device=self._device)
+        fresh = {k: torch.zeros(len(weights) - old, dtype=torch.float32, device=self._device) for k in saved}
+        fresh["start"] = weights[old:]
+        fresh["drift"] = torch.zeros(self.n_groups - len(saved["drift"]), dtype=torch.float32, device=self._device)
         saved["steps"] = saved["steps"].expand(old)  # from here on each coordinate has a count of its own
         return {k: torch.cat([saved[k], fresh[k]]) for k in saved}
 
@@ -211,16 +212,17 @@ def _entries(t: Tensor, index: Tensor) -> Tensor:
     """The entries of ``t`` at these places of its flattened self, or of this rank's part of it. A sparse gradient holds whole rows,
     and zeros elsewhere."""
     t = shards.local(t)
+    t = t.real if t.is_complex() else t  # the half of it that stands for the whole
     if not len(index):
-        return torch.zeros(0, device=t.device)
+        return torch.zeros(0, dtype=torch.float32, device=t.device)
     if t.layout is torch.strided:
         return torch.take(t, index)
     if t.layout is not torch.sparse_coo or t.sparse_dim() != 1:
-        return torch.zeros(len(index), device=t.device)
+        return torch.zeros(len(index), dtype=torch.float32, device=t.device)
     t = t.coalesce()
     rows, width = t.indices()[0], t.numel() // t.shape[0]
     if not len(rows):
-        return torch.zeros(len(index), device=t.device)
+        return torch.zeros(len(index), dtype=torch.float32, device=t.device)
     row = index // width
     at = torch.searchsorted(rows, row).clamp(max=len(rows) - 1)
     return torch.where(rows[at] == row, t.values().reshape(len(rows), width)[at, index % width], 0.0)

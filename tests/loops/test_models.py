@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, grad_and_value, vmap
 from torch.utils.checkpoint import checkpoint
 
-from adaptlr import Action, Controller
+from adaptlr import Action, Controller, Provenance
 from tests.nets import batches, convnet, same
 
 Pass = Callable[[nn.Module, Tensor], Tensor]
@@ -99,6 +99,42 @@ def test_a_ruinous_learning_rate_is_put_right(name: str) -> None:
     assert controller is not None
     assert controller.decisions[0].action is Action.ROLLBACK
     assert sum(losses[-5:]) / 5 < 1.5
+
+
+class Spectral(nn.Module):
+    """Weights that are complex numbers, as in a Fourier neural operator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.head = nn.Linear(8, 16), nn.Linear(128, 10)
+        self.mix = nn.Parameter(0.1 * torch.randn(16, 16, 5, dtype=torch.cfloat))
+
+    def forward(self, x: Tensor) -> Tensor:
+        waves = torch.fft.rfft(self.up(x.view(-1, 8, 8)).transpose(1, 2))
+        return self.head(torch.relu(torch.fft.irfft(torch.einsum("bif,iof->bof", waves, self.mix), n=8)).flatten(1))
+
+
+def test_weights_that_are_complex_numbers_are_watched_by_their_real_parts() -> None:
+    """And torch has no reason to warn that it throws a part away: warnings are errors here."""
+    runs = []
+    for watched in (False, True):
+        torch.manual_seed(0)
+        model = Spectral()
+        optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+        ctl = Controller(model, optimizer).__enter__() if watched else None
+        for x, y in batches(20):
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(x), y)
+            loss.backward()
+            optimizer.step()
+            if ctl is not None:
+                ctl.step(loss)
+        if ctl is not None:
+            ctl.close()
+            assert ctl.trace.readings[5].groups[0].update_ratio is not None
+            assert ctl.trace.readings[0].groups[0].provenance is Provenance.RANDOM
+        runs.append((model.state_dict(), optimizer.state_dict()))
+    assert same(runs[1], runs[0])
 
 
 def test_a_model_that_runs_twice_in_a_step_is_counted_twice() -> None:
