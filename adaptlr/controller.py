@@ -55,7 +55,8 @@ class Controller:
         optimizer: a ``torch.optim.Optimizer``, or any :class:`~adaptlr.act.optimizer.OptimizerPort`, that holds its weights.
         act: False watches and warns, and touches nothing.
         stages: names or modules to observe, or a mapping of label to either; None finds them by rule.
-        scaler: a GradScaler, or several things with ``state_dict`` and ``load_state_dict`` that a rollback must take along.
+        scaler: a GradScaler, or several things with ``state_dict`` and ``load_state_dict`` that a rollback must take along, as a
+            moving average of the weights.
         trace: a path for the JSON Lines trace, or None to keep it in memory alone, thinned after 20,000 steps.
         thresholds, settings, sampling: what counts as wrong, what may be done, how much is measured.
         snapshot_device: where snapshots are kept; None keeps them beside the model.
@@ -256,13 +257,22 @@ class Controller:
             self._judge(reading, may_act=True)
 
     def _warn_if_nothing_steps(self) -> None:
-        if len(self._losses) != _LONGEST_WAIT or self._observer.step:
+        if len(self._losses) != _LONGEST_WAIT:
             return
-        text = (
-            f"forward passes of the model were seen, but no step of its optimizer in {_LONGEST_WAIT} calls of Controller.step, so "
-            "nothing can be judged: give Controller the optimizer whose step() changes the weights. Weights that change without "
-            "one, as in the ways of torch.func, cannot be watched: copy gradients to p.grad and call optimizer.step() instead"
-        )
+        if not self._observer.step:
+            text = (
+                f"forward passes of the model were seen, but no step of its optimizer in {_LONGEST_WAIT} calls of Controller.step, "
+                "so nothing can be judged: give Controller the optimizer whose step() changes the weights. Weights that change "
+                "without one, as in the ways of torch.func, cannot be watched: copy gradients to p.grad and call optimizer.step()"
+            )
+        elif not self._extras and not torch.stack([x.to("cpu") for x in self._losses[_LONGEST_WAIT // 2 :]]).isfinite().any():
+            text = (
+                f"no optimizer step in {_LONGEST_WAIT} batches, and for long no loss that is finite: if a GradScaler skips those "
+                "steps, it will skip all others too. Give it to the Controller, Controller(..., scaler=scaler): then the run goes "
+                "back to before that"
+            )
+        else:
+            return
         warnings.warn(text, AdaptLRWarning, stacklevel=3)
 
     # ------------------------------------------------------------------ a run that is stopped, and goes on another day

@@ -246,6 +246,23 @@ def test_a_run_whose_every_step_is_skipped_is_lost_and_is_put_right(fused: bool)
     assert len({r.step for r in ctl.trace.readings}) == len(ctl.trace.readings)
 
 
+@pytest.mark.parametrize("spoilt", [True, False])
+def test_a_scaler_that_was_not_given_and_skips_every_step_is_asked_for_once(spoilt: bool) -> None:
+    model = convnet(norm=False)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    with warnings.catch_warnings(record=True) as caught, Controller(model, optimizer, announce=quiet) as ctl:
+        warnings.simplefilter("always", AdaptLRWarning)
+        for i, (x, y) in enumerate(batches(250)):
+            optimizer.zero_grad()
+            loss = backward(model, x * (math.nan if spoilt and i > 2 else 1.0), y)
+            if i < 2:  # and all others are skipped, or accumulated
+                optimizer.step()
+            ctl.step(loss)
+    said = [str(w.message) for w in caught if w.category is AdaptLRWarning]
+    assert len(said) == spoilt
+    assert all("Controller(..., scaler=scaler)" in text for text in said)
+
+
 @pytest.mark.parametrize("fused", [False, True])
 def test_a_lost_run_that_is_only_watched_is_said_once(fused: bool) -> None:
     ctl = InHalf(1e3, fused=fused, act=False).train(40)
