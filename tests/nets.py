@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator
@@ -65,6 +66,60 @@ class Run:
     controller: Controller | None = None
 
 
+def quiet(_: object) -> None:
+    """Announces nothing."""
+
+
+def fit(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    data: Iterable[tuple[Tensor, Tensor]],
+    ctl: Controller | None = None,
+    scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
+) -> list[float]:
+    """The loop of :func:`train`, a step for each batch: losses."""
+    losses = []
+    for x, y in data:
+        loss = nn.functional.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if ctl is not None:
+            ctl.step(loss)
+        if scheduler is not None:
+            scheduler.step()
+        losses.append(loss.item())
+    return losses
+
+
+def went_on_and_resumed(at: int, *, steps: int = 60, device: str = "cpu") -> tuple[Any, Any]:
+    """(model, optimizer, decisions) of a run at a ruinous learning rate that went on after a checkpoint was taken, and of one that
+    began there. On a GPU taking it hurries what is on its way, so that a run without one is another."""
+    data = [(x.to(device), y.to(device)) for x, y in batches(steps)]
+
+    def fresh() -> tuple[nn.Module, torch.optim.Optimizer, Controller]:
+        torch.manual_seed(0)
+        model = convnet().to(device)
+        optimizer = torch.optim.Adam(model.parameters(), lr=10.0)
+        return model, optimizer, Controller(model, optimizer, announce=quiet)
+
+    ends = []
+    model, optimizer, ctl = fresh()
+    with ctl:
+        fit(model, optimizer, data[:at], ctl)
+        state = ctl.state_dict()  # first: what is on its way is carried out
+        kept = copy.deepcopy((model.state_dict(), optimizer.state_dict(), state))
+        fit(model, optimizer, data[at:], ctl)
+    ends.append((model.state_dict(), optimizer.state_dict(), [(d.step, d.action) for d in ctl.decisions]))
+    model, optimizer, ctl = fresh()
+    for part, saved in zip((model, optimizer, ctl), kept, strict=True):
+        part.load_state_dict(saved)
+    with ctl:
+        fit(model, optimizer, data[at:], ctl)
+    ends.append((model.state_dict(), optimizer.state_dict(), [(d.step, d.action) for d in ctl.decisions]))
+    return ends[0], ends[1]
+
+
 def train(
     optimizer: str = "adam",
     lr: float = 1e-3,
@@ -86,16 +141,7 @@ def train(
     run = Run(controller=None if controller is None else Controller(model, opt, **controller))
     if run.controller is not None:
         run.controller.__enter__()
-    for x, y in batches(steps) if data is None else data:
-        loss = nn.functional.cross_entropy(model(x), y)
-        opt.zero_grad()
-        loss.backward()
-        opt.step()
-        if run.controller is not None:
-            run.controller.step(loss)
-        if scheduler is not None:
-            scheduler.step()
-        run.losses.append(loss.item())
+    run.losses = fit(model, opt, batches(steps) if data is None else data, run.controller, scheduler)
     if run.controller is not None:
         run.controller.close()
     run.state = {"model": model.state_dict(), "optimizer": opt.state_dict(), "lr": [g["lr"] for g in opt.param_groups]}

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import datetime
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint_sequential
 
 from adaptlr import Action, Controller, Kind
-from tests.nets import batches, convnet, same
+from tests.nets import batches, convnet, fit, quiet, same, went_on_and_resumed
 
 pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
@@ -35,10 +34,6 @@ Make = Callable[..., torch.optim.Optimizer]
 ADAM: Make = torch.optim.Adam
 
 
-def quiet(_: object) -> None:
-    """Announces nothing."""
-
-
 @pytest.fixture(autouse=True)
 def _deterministic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Two plain runs must be the same, or nothing can be said of a watched one."""
@@ -46,6 +41,10 @@ def _deterministic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     yield
     torch.cuda.set_sync_debug_mode("default")
+
+
+def on(device: str, data: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+    return ((x.to(device), y.to(device)) for x, y in data)
 
 
 @dataclass
@@ -176,12 +175,7 @@ def test_decisions_are_those_of_the_cpu(lr: float) -> None:
         model = convnet().to(device)
         optimizer = ADAM(model.parameters(), lr=lr)
         with Controller(model, optimizer, announce=quiet) as ctl:
-            for x, y in batches(60):
-                optimizer.zero_grad()
-                loss = nn.functional.cross_entropy(model(x.to(device)), y.to(device))
-                loss.backward()
-                optimizer.step()
-                ctl.step(loss)
+            fit(model, optimizer, on(device, batches(60)), ctl)
         found.append([(d.action, d.findings, d.restored_step) for d in ctl.decisions][:1])
     assert found[0] == found[1]
     assert bool(found[0]) == (lr > 0.1)
@@ -222,17 +216,12 @@ def test_most_of_a_step_is_replayed_and_reads_what_is_read_without(monkeypatch: 
         optimizer = ADAM(model.parameters(), lr=3e-3)
         with Controller(model, optimizer, act=False, announce=quiet) as ctl:
             weights, activations = ctl._observer._weights, ctl._observer.activations
-            for x, y in batches(30):
-                if not recorded:
-                    weights._steady = False
-                    monkeypatch.setattr(
-                        activations, "_counters", {torch.device("cuda", 0): lambda _, a=activations: torch.stack(a._count())}
-                    )
-                optimizer.zero_grad()
-                loss = nn.functional.cross_entropy(model(x.cuda()), y.cuda())
-                loss.backward()
-                optimizer.step()
-                ctl.step(loss)
+            if not recorded:
+                weights._steady = False
+                monkeypatch.setattr(
+                    activations, "_counters", {torch.device("cuda", 0): lambda _, a=activations: torch.stack(a._count())}
+                )
+            fit(model, optimizer, on("cuda", batches(30)), ctl)
         replays.append([repr(r) for r in ctl.trace.readings])
         if recorded:
             parts = (weights._before, weights._after, *activations._counters.values())
@@ -275,46 +264,13 @@ def test_a_batch_of_nan_is_found_and_undone() -> None:
     model = convnet(norm=False).cuda()
     optimizer = ADAM(model.parameters(), lr=3e-3)
     with Controller(model, optimizer, announce=quiet) as ctl:
-        for i, (x, y) in enumerate(batches(40)):
-            optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(model(x.cuda() * (math.nan if i == 20 else 1.0)), y.cuda())
-            loss.backward()
-            optimizer.step()
-            ctl.step(loss)
+        fit(model, optimizer, on("cuda", ((x * (math.nan if i == 20 else 1.0), y) for i, (x, y) in enumerate(batches(40)))), ctl)
     assert [f.kind for f in ctl.findings] == [Kind.NON_FINITE]
     assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
 def test_a_run_is_resumed_to_the_last_bit() -> None:
-    """One that went on after its checkpoint was taken, and one that began there: on a GPU taking it hurries what is on its way."""
-
-    def part(start: Any, steps: range, checkpoint_at: int | None = None) -> tuple[Any, Any]:
-        torch.manual_seed(0)
-        model = convnet().cuda()
-        optimizer = ADAM(model.parameters(), lr=10.0)
-        ctl = Controller(model, optimizer, announce=quiet)
-        if start is not None:
-            model.load_state_dict(start[0])
-            optimizer.load_state_dict(start[1])
-            ctl.load_state_dict(start[2])
-        kept: Any = None
-        with ctl:
-            for i, (x, y) in enumerate(batches(steps.stop)):
-                if i < steps.start:
-                    continue
-                optimizer.zero_grad()
-                loss = nn.functional.cross_entropy(model(x.cuda()), y.cuda())
-                loss.backward()
-                optimizer.step()
-                ctl.step(loss)
-                if i + 1 == checkpoint_at:
-                    state = ctl.state_dict()  # first: what is on its way is carried out
-                    kept = copy.deepcopy((model.state_dict(), optimizer.state_dict(), state))
-        decisions = [(d.step, d.action) for d in ctl.decisions]
-        return kept, (model.state_dict(), optimizer.state_dict(), decisions)
-
-    kept, whole = part(None, range(60), checkpoint_at=25)
-    _, rest = part(kept, range(25, 60))
+    whole, rest = went_on_and_resumed(25, device="cuda")
     assert whole[2][0][1] is Action.ROLLBACK
     assert rest[2] == [d for d in whole[2] if d[0] >= 25]
     assert same(rest[:2], whole[:2])
@@ -342,13 +298,7 @@ def test_data_parallel(lr: float) -> None:
         model = DistributedDataParallel(convnet().cuda(), device_ids=[0])
         optimizer = ADAM(model.parameters(), lr=lr)
         ctl = Controller(model, optimizer, announce=quiet).__enter__() if watched else None
-        for x, y in batches(30):
-            optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(model(x.cuda()), y.cuda())
-            loss.backward()
-            optimizer.step()
-            if ctl is not None:
-                ctl.step(loss)
+        fit(model, optimizer, on("cuda", batches(30)), ctl)
         if ctl is not None:
             ctl.close()
             assert len(ctl.trace.readings) + sum(30 for d in ctl.decisions) >= 30
@@ -374,13 +324,7 @@ def test_fully_sharded(lr: float) -> None:
             fully_shard(layer, mesh=mesh)
         optimizer = ADAM(model.parameters(), lr=lr)
         ctl = Controller(model, optimizer, announce=quiet).__enter__() if watched else None
-        for x, y in batches(30):
-            optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(model(x.cuda()), y.cuda())
-            loss.backward()
-            optimizer.step()
-            if ctl is not None:
-                ctl.step(loss)
+        fit(model, optimizer, on("cuda", batches(30)), ctl)
         if ctl is not None:
             ctl.close()
             assert bool(ctl.decisions) == (lr > 1)

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 import torch
-from torch import nn
 
 from adaptlr import Action, Controller, Kind, observer
 from adaptlr.measure import sums
-from tests.nets import Run, batches, convnet, same, train
+from tests.loops.half import InHalf
+from tests.nets import Run, batches, convnet, fit, quiet, same, train, went_on_and_resumed
 
 
 class Arrived(NamedTuple):
     """In place of an event of CUDA: all has come over."""
 
     def synchronize(self) -> None: ...
-
-
-def quiet(_: object) -> None:
-    """Announces nothing."""
 
 
 @pytest.fixture(autouse=True)
@@ -36,12 +31,8 @@ def test_a_reading_comes_with_the_next_step_and_the_last_one_at_the_end() -> Non
     model = convnet()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     with Controller(model, optimizer) as ctl:
-        for i, (x, y) in enumerate(batches(6)):
-            optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(model(x), y)
-            loss.backward()
-            optimizer.step()
-            ctl.step(loss)
+        for i, batch in enumerate(batches(6)):
+            fit(model, optimizer, [batch], ctl)
             assert [r.step for r in ctl.trace.readings] == list(range(i))
     assert [r.step for r in ctl.trace.readings] == list(range(6))
 
@@ -78,33 +69,8 @@ def test_a_step_that_is_on_its_way_when_a_rollback_comes_belongs_to_no_run() -> 
 def test_a_run_is_resumed_to_the_last_bit() -> None:
     """One that went on after its checkpoint was taken, and one that began there: taking it hurries what is on its way."""
 
-    def part(start: Any, steps: range, checkpoint_at: int | None = None) -> tuple[Any, Any]:
-        torch.manual_seed(0)
-        model = convnet()
-        optimizer = torch.optim.Adam(model.parameters(), lr=10.0)
-        ctl = Controller(model, optimizer, announce=quiet)
-        if start is not None:
-            model.load_state_dict(start[0])
-            optimizer.load_state_dict(start[1])
-            ctl.load_state_dict(start[2])
-        kept: Any = None
-        with ctl:
-            for i, (x, y) in enumerate(batches(steps.stop)):
-                if i < steps.start:
-                    continue
-                optimizer.zero_grad()
-                loss = nn.functional.cross_entropy(model(x), y)
-                loss.backward()
-                optimizer.step()
-                ctl.step(loss)
-                if i + 1 == checkpoint_at:
-                    state = ctl.state_dict()
-                    kept = copy.deepcopy((model.state_dict(), optimizer.state_dict(), state))
-        return kept, (model.state_dict(), optimizer.state_dict(), [(d.step, d.action) for d in ctl.decisions])
-
     for at in (2, 25, 40):
-        kept, whole = part(None, range(60), checkpoint_at=at)
-        _, rest = part(kept, range(at, 60))
+        whole, rest = went_on_and_resumed(at)
         assert whole[2][0][1] is Action.ROLLBACK
         assert rest[2] == [d for d in whole[2] if d[0] >= at]
         assert same(rest[:2], whole[:2])
@@ -112,23 +78,10 @@ def test_a_run_is_resumed_to_the_last_bit() -> None:
 
 @pytest.mark.parametrize("fused", [False, True])
 def test_a_lost_run_under_a_scaler_goes_back(fused: bool) -> None:
-    torch.manual_seed(0)
-    model = convnet(norm=False)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e3, fused=fused)
-    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
-    losses = []
-    with Controller(model, optimizer, scaler=scaler, announce=quiet) as ctl:
-        for x, y in batches(80):
-            optimizer.zero_grad()
-            with torch.autocast("cpu", torch.float16):
-                loss = nn.functional.cross_entropy(model(x), y)
-            scaler.scale(loss).backward()
-            scaler.step(optimizer)
-            scaler.update()
-            ctl.step(loss)
-            losses.append(loss.item())
+    run = InHalf(1e3, fused=fused)
+    ctl = run.train(80)
     assert (ctl.decisions[0].action, ctl.decisions[0].findings) == (Action.ROLLBACK, (Kind.NON_FINITE,))
-    assert losses[-1] < 0.7
+    assert run.losses[-1] < 0.7
 
 
 @pytest.fixture(params=["default", "meta", "float64", "bfloat16"])
@@ -158,12 +111,7 @@ def test_no_number_is_of_the_users_default_device_or_type(defaults: str, host: b
         if as_set and defaults in ("float64", "bfloat16"):
             torch.set_default_dtype(getattr(torch, defaults))
         with Controller(model, optimizer, announce=quiet) as ctl:
-            for x, y in data:
-                optimizer.zero_grad()
-                loss = nn.functional.cross_entropy(model(x), y)
-                loss.backward()
-                optimizer.step()
-                ctl.step(loss)
+            fit(model, optimizer, data, ctl)
         traces.append([repr(r) for r in ctl.trace])
     assert traces[0] == traces[1]
     assert any("ROLLBACK" in r for r in traces[0])

@@ -97,7 +97,6 @@ def of_weight(weight: Tensor, *, seed: int = 0, least: int = MIN_WEIGHTS) -> Pro
     """Where one weight tensor (two or more dimensions) came from; UNKNOWN if it has less than ``least`` entries."""
     if weight.numel() < least:
         return Provenance.UNKNOWN
-    weight = weight.real if weight.is_complex() else weight
     index = scattered(weight.numel(), min(weight.numel(), _ENTRIES), seed).to(weight.device)
     ks = ks_distance(shards.entries(weight.detach(), index).cpu().numpy())
     edge = _edge_ratio(weight.detach())

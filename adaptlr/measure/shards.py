@@ -17,8 +17,10 @@ def is_distributed(t: Tensor) -> bool:
 
 
 def local(t: Tensor) -> Tensor:
-    """What this process holds of ``t``, not a copy; all of it where it is no DTensor. Call it under ``no_grad``."""
-    return t.to_local() if is_distributed(t) else t  # type: ignore[attr-defined]
+    """What this process holds of ``t``, not a copy; all of it where it is no DTensor. Of complex numbers the real parts, which
+    stand for the whole. Call it under ``no_grad``."""
+    own = t.to_local() if is_distributed(t) else t  # type: ignore[attr-defined]
+    return own.real if own.is_complex() else own
 
 
 def why_unsupported(t: Tensor) -> str | None:
@@ -55,7 +57,6 @@ def own(t: Tensor, index: Tensor, *, first_rank: bool = True) -> Tensor:
 @torch.no_grad()
 def entries(t: Tensor, index: Tensor) -> Tensor:
     """The entries of the flattened whole at ``index`` as float32, the same on every rank; a sum over the ranks if it is cut."""
-    t = t.real if t.is_complex() else t
     mask, places = _in_part(t, index)
     out = torch.zeros(len(index), dtype=torch.float32, device=index.device)
     out[mask] = torch.take(local(t), places).float()

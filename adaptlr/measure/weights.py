@@ -212,7 +212,6 @@ def _entries(t: Tensor, index: Tensor) -> Tensor:
     """The entries of ``t`` at these places of its flattened self, or of this rank's part of it. A sparse gradient holds whole rows,
     and zeros elsewhere."""
     t = shards.local(t)
-    t = t.real if t.is_complex() else t  # the half of it that stands for the whole
     if not len(index):
         return torch.zeros(0, dtype=torch.float32, device=t.device)
     if t.layout is torch.strided:

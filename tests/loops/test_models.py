@@ -14,6 +14,7 @@ from torch.func import functional_call, grad, grad_and_value, vmap
 from torch.utils.checkpoint import checkpoint
 
 from adaptlr import Action, Controller, Provenance
+from tests import nets
 from tests.nets import batches, convnet, same
 
 Pass = Callable[[nn.Module, Tensor], Tensor]
@@ -117,24 +118,14 @@ class Spectral(nn.Module):
 def test_weights_that_are_complex_numbers_are_watched_by_their_real_parts() -> None:
     """And torch has no reason to warn that it throws a part away: warnings are errors here."""
     runs = []
-    for watched in (False, True):
+    for controller in (None, {}):
         torch.manual_seed(0)
-        model = Spectral()
-        optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-        ctl = Controller(model, optimizer).__enter__() if watched else None
-        for x, y in batches(20):
-            optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(model(x), y)
-            loss.backward()
-            optimizer.step()
-            if ctl is not None:
-                ctl.step(loss)
-        if ctl is not None:
-            ctl.close()
-            assert ctl.trace.readings[5].groups[0].update_ratio is not None
-            assert ctl.trace.readings[0].groups[0].provenance is Provenance.RANDOM
-        runs.append((model.state_dict(), optimizer.state_dict()))
-    assert same(runs[1], runs[0])
+        runs.append(nets.train("adam", 3e-3, steps=20, model=Spectral(), controller=controller))
+    ctl = runs[1].controller
+    assert ctl is not None
+    assert ctl.trace.readings[5].groups[0].update_ratio is not None
+    assert ctl.trace.readings[0].groups[0].provenance is Provenance.RANDOM
+    assert same(runs[1].state, runs[0].state)
 
 
 def test_a_model_that_runs_twice_in_a_step_is_counted_twice() -> None:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from adaptlr import Action, AdaptLRWarning, Controller, Kind
 from adaptlr.act.optimizer import TorchOptimizer
-from tests.nets import batches, convnet, digits, same
+from tests.loops.half import InHalf
+from tests.nets import batches, convnet, digits, quiet, same
 
 KINDS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     f"{name}-{how}": partial(kind, **{how: True})
@@ -22,10 +23,6 @@ KINDS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     for how in ("foreach", "fused", "capturable")
     if (name, how) != ("SGD", "capturable")  # there is no such thing
 }
-
-
-def quiet(_: object) -> None:
-    """Announces nothing."""
 
 
 def backward(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
@@ -204,33 +201,6 @@ def test_steps_that_a_scaler_skips_are_no_steps_and_their_loss_is_no_finding(fus
     assert len(controller.trace.readings) == 27
     assert all(math.isfinite(r.loss) for r in controller.trace.readings)
     assert (controller.findings, controller.decisions) == ([], [])
-
-
-class InHalf:
-    """A net in half precision under a GradScaler, one batch at a time."""
-
-    def __init__(self, lr: float, *, fused: bool, micro_batches: int = 1, **kwargs: Any) -> None:
-        torch.manual_seed(0)
-        self.model = convnet(norm=False)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=lr, fused=fused)
-        self.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
-        self.controller = Controller(self.model, self.optimizer, scaler=self.scaler, announce=quiet, **kwargs)
-        self.losses: list[float] = []
-        self.micro_batches = micro_batches
-
-    def train(self, steps: int, spoilt: range = range(0)) -> Controller:
-        with self.controller as ctl:
-            for i, (x, y) in enumerate(batches(steps)):
-                with torch.autocast("cpu", torch.float16):
-                    loss = nn.functional.cross_entropy(self.model(x * (math.nan if i in spoilt else 1.0)), y)
-                self.scaler.scale(loss).backward()
-                if (i + 1) % self.micro_batches == 0:
-                    self.scaler.step(self.optimizer)
-                    self.scaler.update()
-                    self.optimizer.zero_grad()
-                ctl.step(loss)
-                self.losses.append(loss.item())
-        return ctl
 
 
 @pytest.mark.parametrize("fused", [False, True])
