@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -34,7 +35,7 @@ from adaptlr.records import Action, Decision, Finding, Reading
 from adaptlr.state import pack, unpack
 from adaptlr.trace import Trace
 
-_STATE_VERSION = 4
+_STATE_VERSION = 5
 _LONGEST_WAIT = 100  # calls of step before the first optimizer step, after which the user is asked whether there is one
 _SNAPSHOT_BUDGET = 0.005  # share of the run's time that snapshots may take, past the first steps
 _CERTIFY_STEPS = 8  # healthy steps after a snapshot that certify it
@@ -215,11 +216,11 @@ class Controller:
             self._control = dataclasses.replace(self._control, groups=held)
         return self.scales
 
-    def step(self, loss: Tensor | float, *, epoch: float | None = None) -> None:
+    def step(self, loss: Tensor | float | np.generic | np.ndarray, *, epoch: float | None = None) -> None:
         """Tell the controller that a batch is done. Judges, and may roll back and rescale.
 
         Args:
-            loss: this batch's loss, a scalar. NaN is a finding, not an error.
+            loss: this batch's loss, a scalar tensor or number (numpy's too). NaN is a finding, not an error.
             epoch: how many epochs are done, as a fraction, if the loop knows.
 
         Raises:
@@ -465,11 +466,13 @@ def _mean(losses: Tensor) -> Tensor:
     return losses.where(counts, 0.0).sum() / counts.sum()
 
 
-def _scalar(loss: Tensor | float) -> Tensor:
+def _scalar(loss: Tensor | float | np.generic | np.ndarray) -> Tensor:
     if isinstance(loss, Tensor):
         if loss.numel() != 1:
             raise ValueError(f"the loss must be a scalar, got a tensor of shape {tuple(loss.shape)}: reduce it, e.g. loss.mean()")
         return loss.detach() if loss.ndim == 0 else loss.detach().reshape(())
+    if isinstance(loss, np.generic | np.ndarray) and loss.size == 1:
+        loss = loss.item()
     if isinstance(loss, int | float):
         return torch.tensor(float(loss), dtype=torch.float32, device="cpu")
     raise ValueError(f"the loss must be a scalar tensor or a number, got {type(loss).__name__}")

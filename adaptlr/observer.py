@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from adaptlr.act.optimizer import OptimizerPort
 from adaptlr.measure import provenance
 from adaptlr.measure.activations import ActivationProbe
 from adaptlr.measure.norms import first_norm, running_variance
-from adaptlr.measure.stages import Stages, assign_groups, find_stages, stages_of_group
+from adaptlr.measure.stages import Stage, Stages, assign_groups, find_stages, stages_of_group
 from adaptlr.measure.stats import COUNTERS
 from adaptlr.measure.weights import DistanceEstimate, GroupNumbers, WeightProbe, group_numbers
 from adaptlr.ranks import Ranks
@@ -77,7 +78,8 @@ class Observer:
         ranks: the processes that train this model together; None is this one alone.
 
     Raises:
-        ValueError: no stage was found, the optimizer holds none of the model's parameters, or one in two groups.
+        ValueError: no stage was found, or one that takes no hooks; the optimizer holds none of the model's parameters, or one in
+            two groups; or a parameter has no shape yet.
     """
 
     def __init__(
@@ -88,8 +90,11 @@ class Observer:
         self._sampling = s = sampling
         self._model = model
         groups = port.params()
+        _check_shapes(model)
         _check_groups(model, groups)
         self.stages = find_stages(model, stages)
+        if s.activations:
+            _check_hooks(self.stages)
         self._place_stages(groups)
         self.activations = ActivationProbe(
             self.stages if s.activations else (),
@@ -325,6 +330,24 @@ def _send(pending: _Pending) -> _Pending:
 
 
 _SENT = ("loss", "groups", "stages", "head", "norm_var", "skipped")
+
+
+def _check_shapes(model: nn.Module) -> None:
+    lazy = [name for name, p in model.named_parameters() if is_lazy(p)]
+    if lazy:
+        raise ValueError(
+            f"{lazy[0]} ({len(lazy)} in all) has no shape yet, since a lazy module takes it from its first batch: "
+            f"run one batch through the model before it is given here"
+        )
+
+
+def _check_hooks(stages: Sequence[Stage]) -> None:
+    scripted = [stage.path or "the model" for stage in stages if isinstance(stage.module, torch.jit.ScriptModule)]
+    if scripted:
+        raise ValueError(
+            f"{', '.join(scripted)} cannot be observed: a ScriptModule takes no hooks. Give the model as it was before "
+            f"torch.jit.script, or name other stages, or watch its weights alone with sampling=Sampling(activations=0)"
+        )
 
 
 def _check_groups(model: nn.Module, groups: Sequence[Sequence[nn.Parameter]]) -> None:

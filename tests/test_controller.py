@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -16,7 +17,7 @@ from adaptlr import Action, AdaptLRWarning, Controller, Decision, Finding, Kind,
 from adaptlr.judge.detect import observe
 from adaptlr.judge.history import History
 from adaptlr.records import Provenance
-from tests.nets import batches, convnet, same, train
+from tests.nets import batches, convnet, fit, same, train
 
 
 def silent(_: Finding | Decision) -> None:
@@ -336,10 +337,35 @@ class TestBadInput:
         with pytest.raises(ValueError, match=r"activations_every must be at least 1, got 0"):
             Sampling(activations_every=0)
 
-    @pytest.mark.parametrize("loss", [torch.ones(3), "2.3", None])
+    def test_a_module_without_a_shape(self) -> None:
+        model = nn.Sequential(nn.Flatten(), nn.LazyLinear(8), nn.ReLU(), nn.LazyLinear(10))
+        with pytest.raises(ValueError, match=r"1\.weight \(4 in all\) has no shape yet.*run one batch"):
+            Controller(model, torch.optim.SGD(model.parameters(), lr=0.1))
+
+    @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore:.*torch.jit:FutureWarning")
+    def test_a_stage_that_takes_no_hooks(self) -> None:
+        model: Any = torch.jit.script(self.model)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        with pytest.raises(ValueError, match=r"a ScriptModule takes no hooks.*activations=0"):
+            Controller(model, optimizer)
+        with Controller(model, optimizer, sampling=Sampling(activations=0)) as ctl:
+            fit(model, optimizer, batches(3), ctl)
+        assert len(ctl.trace.readings) == 3
+
+    @pytest.mark.parametrize("loss", [torch.ones(3), np.ones(3), "2.3", None])
     def test_a_loss_that_is_no_scalar(self, loss: Any) -> None:
         with Controller(self.model, self.optimizer()) as ctl, pytest.raises(ValueError, match="the loss must be a scalar"):
             ctl.step(loss)
+
+    @pytest.mark.parametrize("loss", [2.5, np.float32(2.5), np.array(2.5), np.array([2.5]), torch.tensor([2.5])])
+    def test_a_loss_may_be_any_single_number(self, loss: Any) -> None:
+        optimizer = self.optimizer()
+        with Controller(self.model, optimizer) as ctl:
+            x, y = next(batches(1))
+            nn.functional.cross_entropy(self.model(x), y).backward()
+            optimizer.step()
+            ctl.step(loss)
+        assert [r.loss for r in ctl.trace.readings] == [2.5]
 
     def test_step_without_a_forward_pass(self) -> None:
         with Controller(self.model, self.optimizer()) as ctl, pytest.raises(RuntimeError, match="no forward pass"):

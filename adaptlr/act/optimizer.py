@@ -111,13 +111,19 @@ def put_back(saved: Any, current: Any) -> Any:
 class TorchOptimizer:
     """A ``torch.optim.Optimizer``, watched through its own step hooks.
 
+    Of one that wraps another (Accelerate's, SAM, Lookahead) the innermost is watched: it is the one that steps, whichever method of
+    the wrapper is called, and at times does not. What the wrappers remember goes back with it.
+
     Args:
         optimizer: any optimizer with ``param_groups``, ``state`` and step hooks; lr may be a float or a tensor.
         device: where captured state is kept; None keeps it beside the original.
+
+    Raises:
+        ValueError: it has no step hooks, and nothing within it has.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device | None = None) -> None:
-        self.optimizer = _steps_itself(optimizer)
+        *self._wrappers, self.optimizer = _layers(optimizer)
         self._device = device
 
     def params(self) -> list[list[nn.Parameter]]:
@@ -199,23 +205,29 @@ class TorchOptimizer:
         return getattr(self.optimizer, "found_inf", None)  # a GradScaler leaves it there while a fused optimizer steps
 
     def capture(self) -> Any:
-        return [(p, copy_tensors(dict(s), self._device)) for p, s in self.optimizer.state.items()]
+        return [[(p, copy_tensors(dict(s), self._device)) for p, s in own.items()] for own in self._states()]
 
     def restore(self, state: Any) -> None:
-        kept = {p for p, _ in state}
-        for p in [p for p in self.optimizer.state if p not in kept]:
-            del self.optimizer.state[p]
-        for p, saved in state:
-            current = self.optimizer.state[p]
-            fresh = put_back(saved, current)
-            current.clear()
-            current.update(fresh)
+        for own, copies in zip(self._states(), state, strict=True):
+            kept = {p for p, _ in copies}
+            for p in [p for p in own if p not in kept]:
+                del own[p]
+            for p, saved in copies:
+                current = own[p]
+                fresh = put_back(saved, current)
+                current.clear()
+                current.update(fresh)
 
     def pack(self, state: Any) -> Any:
-        return by_number(state, self.params())
+        return [by_number(copies, self.params()) for copies in state]
 
     def unpack(self, packed: Any) -> Any:
-        return by_parameter(packed, self.params(), self._device)
+        return [by_parameter(copies, self.params(), self._device) for copies in packed]
+
+    def _states(self) -> list[Any]:
+        """What the optimizer remembers of each parameter, and what its wrappers do, if they do so apart."""
+        states = [layer.state for layer in (self.optimizer, *reversed(self._wrappers))]
+        return [s for i, s in enumerate(states) if not any(s is other for other in states[:i])]
 
 
 def _nothing() -> None:
@@ -261,11 +273,20 @@ def _on_error(optimizer: torch.optim.Optimizer, failed: Callable[[], None]) -> C
     return end
 
 
-def _steps_itself(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """Out of wrappers that are optimizers by class alone and have no hooks, as Accelerate's, whose step is at times none."""
-    while "_optimizer_step_pre_hooks" not in vars(optimizer):
-        inner = getattr(optimizer, "optimizer", None)
-        if not isinstance(inner, torch.optim.Optimizer):
-            break
-        optimizer = inner
-    return optimizer
+def _layers(optimizer: torch.optim.Optimizer) -> list[torch.optim.Optimizer]:
+    """The optimizer, and what it wraps: an attribute that is an optimizer of the very same groups; the innermost last."""
+    layers = [optimizer]
+    while (inner := _wrapped(layers[-1])) is not None and inner not in layers:
+        layers.append(inner)
+    if not hasattr(layers[-1], "_optimizer_step_pre_hooks"):
+        raise ValueError(
+            f"{type(layers[-1]).__name__} has no step hooks, for its __init__ does not call that of torch.optim.Optimizer, "
+            f"and holds no optimizer of the same param_groups that has them: give the optimizer whose step() changes the weights"
+        )
+    return layers
+
+
+def _wrapped(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer | None:
+    groups = [id(group) for group in optimizer.param_groups]
+    inner = (v for v in vars(optimizer).values() if isinstance(v, torch.optim.Optimizer))
+    return next((o for o in inner if [id(group) for group in o.param_groups] == groups), None)

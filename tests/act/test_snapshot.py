@@ -152,7 +152,7 @@ class TestRoundTrip:
         device = torch.device("meta")
         snapshot = capture(1, model, TorchOptimizer(optimizer, device), device=device)
         assert {t.device.type for t in snapshot.tensors.values()} == {"meta"}
-        assert {v.device.type for _, s in snapshot.optimizer for v in s.values()} == {"meta"}
+        assert {v.device.type for layer in snapshot.optimizer for _, s in layer for v in s.values()} == {"meta"}
 
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA: a snapshot kept on the host")
     def test_a_snapshot_on_the_host_goes_back_to_the_device(self) -> None:
