@@ -176,6 +176,9 @@ class Controller:
             raise RuntimeError("this controller is closed: make a new one for the next run (its records remain readable)")
         if self._stack is not None:
             raise RuntimeError("this controller is already watching: leave its `with` block before entering it again")
+        if self._observer.step == 0:
+            outlook = dataclasses.replace(self._history.outlook, continued=self._port.has_stepped())
+            self._history = dataclasses.replace(self._history, outlook=outlook)
         if self.act and not len(self._ring):
             self._snapshot()
         with ExitStack() as stack:

@@ -6,7 +6,7 @@ import functools
 import itertools
 import types
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, Protocol
 
@@ -47,6 +47,10 @@ class OptimizerPort(Protocol):
         """
         ...
 
+    def has_stepped(self) -> bool:
+        """Its state tells of steps that were made before. A kind that keeps none, as SGD without momentum, never says so."""
+        ...
+
     def skips(self) -> Tensor | None:
         """Within a step, or within ``after``: a scalar on the device, above 0 if a GradScaler makes this step change nothing."""
         ...
@@ -78,6 +82,14 @@ def copy_tensors(value: Any, device: torch.device | None = None) -> Any:
     if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
         return type(value)(copy_tensors(v, device) for v in value)
     return deepcopy(value)
+
+
+def tells_of_steps(state: Mapping[str, Any]) -> bool:
+    """What an optimizer keeps of a parameter: a count of steps, or else averages. Some begin both before any step."""
+    count = state.get("step")
+    if isinstance(count, int | float | Tensor):
+        return float(count) > 0
+    return any(bool(v.count_nonzero()) for v in state.values() if isinstance(v, Tensor))
 
 
 def by_number(states: Iterable[tuple[Tensor, Any]], groups: Sequence[Sequence[nn.Parameter]]) -> list[list[Any]]:
@@ -200,6 +212,9 @@ class TorchOptimizer:
                 hook.remove()
 
         return end
+
+    def has_stepped(self) -> bool:
+        return any(map(tells_of_steps, self.optimizer.state.values()))
 
     def skips(self) -> Tensor | None:
         return getattr(self.optimizer, "found_inf", None)  # a GradScaler leaves it there while a fused optimizer steps

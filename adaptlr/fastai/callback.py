@@ -15,6 +15,7 @@ from fastai.callback.core import Callback
 from fastai.callback.fp16 import NonNativeMixedPrecision
 from fastai.callback.schedule import LRFinder, ParamScheduler
 from fastai.callback.training import GradientAccumulation
+from fastai.learner import SkipToEpoch
 from fastprogress.fastprogress import ConsoleProgressBar, printing
 
 from adaptlr.controller import AdaptLRWarning, Controller, sentence
@@ -169,7 +170,8 @@ class AdaptLR(Records, Callback):
 
 def _optimizer_steps(learn: Any) -> int:
     """Of this fit, as far as can be told before: ``GradientAccumulation`` steps as soon as it has so many samples."""
-    batches = learn.n_epoch * len(learn.dls.train)
+    skipped = next((cb._skip_to for cb in learn.cbs if isinstance(cb, SkipToEpoch)), 0)  # fit(..., start_epoch=): had before
+    batches = max(0, learn.n_epoch - skipped) * len(learn.dls.train)
     samples = next((cb.n_acc for cb in learn.cbs if isinstance(cb, GradientAccumulation)), 0)
     size = getattr(learn.dls.train, "bs", None) or samples
     return max(1, batches // max(1, math.ceil(samples / max(1, size))))

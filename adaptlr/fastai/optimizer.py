@@ -11,7 +11,7 @@ from fastai.optimizer import Lookahead, Optimizer, OptimWrapper, l2_reg, momentu
 from fastcore.foundation import L
 from torch import Tensor, nn
 
-from adaptlr.act.optimizer import OptimizerPort, TorchOptimizer, by_number, by_parameter, copy_tensors, put_back
+from adaptlr.act.optimizer import OptimizerPort, TorchOptimizer, by_number, by_parameter, copy_tensors, put_back, tells_of_steps
 from adaptlr.standin import StandIn
 
 
@@ -84,6 +84,9 @@ class FastaiOptimizer:
             return result
 
         return StandIn(self.optimizer, "step", around).remove
+
+    def has_stepped(self) -> bool:
+        return any(map(tells_of_steps, self.optimizer.state.values()))
 
     def skips(self) -> Tensor | None:
         return None  # fastai's mixed precision does not call step() then

@@ -84,11 +84,15 @@ def runaway(history: History, reading: Reading, limits: Thresholds) -> Finding |
 
 
 def divergence(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
-    """Three losses in a row far above where the run began, whatever the updates look like, but for weights that have not moved."""
+    """Three losses in a row far above where the run began, whatever the updates look like, but for weights that have not moved.
+
+    A run that goes on from an earlier one may begin with a loss of next to nothing, and the next batch costs three times as much.
+    """
     if len(history.losses) < 3 or history.age < 3 or all(0 < g.way < _UNMOVED for g in history.groups):
         return None
     start = max(history.start_level, history.leapt)
-    last, least = history.losses[-3:], start + (limits.diverged_factor - 1) * abs(start)
+    factor = limits.blown_up_factor if history.outlook.continued else limits.diverged_factor
+    last, least = history.losses[-3:], start + (factor - 1) * abs(start)
     if not min(last) > least:  # nearly always; the noise takes longer to know
         return None
     bar = max(least, start + limits.rise_sigmas * history.usual_noise)

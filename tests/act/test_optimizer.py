@@ -8,11 +8,13 @@ from copy import deepcopy
 from functools import partial
 from typing import Any
 
+import fastai.optimizer
 import pytest
 import torch
 from torch import Tensor, nn
 
-from adaptlr.act.optimizer import TorchOptimizer, copy_tensors, put_back
+from adaptlr.act.optimizer import OptimizerPort, TorchOptimizer, copy_tensors, put_back
+from adaptlr.fastai.optimizer import FastaiOptimizer
 
 LR, DECAY = 1e-2, 0.1
 
@@ -227,3 +229,23 @@ class TestCopies:
             with torch.no_grad():
                 p.copy_(place)
             assert three_steps() == first
+
+
+TELLING: dict[str, tuple[Callable[..., Any], Callable[[Any], OptimizerPort]]] = {
+    **{k.__name__: (k, TorchOptimizer) for k in (torch.optim.Adam, torch.optim.Adagrad, torch.optim.RMSprop, torch.optim.Adadelta)},
+    "momentum": (partial(torch.optim.SGD, momentum=0.9), TorchOptimizer),
+    **{f"fastai-{k.__name__}": (k, FastaiOptimizer) for k in (fastai.optimizer.Adam, fastai.optimizer.Lamb)},
+}
+
+
+@pytest.mark.parametrize("name", TELLING)
+def test_whether_it_has_stepped_before_is_known_from_its_state(name: str) -> None:
+    """Adagrad begins its sums before any step."""
+    make, port_of = TELLING[name]
+    weight = nn.Parameter(torch.ones(3, 4))
+    optimizer = make([weight], lr=0.1)
+    port = port_of(optimizer)
+    assert not port.has_stepped()
+    weight.grad = torch.ones(3, 4)
+    optimizer.step()
+    assert port.has_stepped()

@@ -100,13 +100,17 @@ def test_accumulated_batches_make_one_reading_with_their_mean_unscaled_loss() ->
 
 
 @pytest.mark.parametrize("samples", [None, 8, 32, 40], ids=["none", "less-than-a-batch", "two-batches", "no-whole-batches"])
-def test_the_length_of_a_fit_is_known_before_it(samples: int | None) -> None:
+@pytest.mark.parametrize("had", [0, 1], ids=["whole", "one-epoch-was-had-before"])
+def test_the_length_of_a_fit_is_known_before_it(samples: int | None, had: int) -> None:
     cb, told = AdaptLR(), []
     learn = learner(cbs=[] if samples is None else [GradientAccumulation(samples)])
-    learn.fit_one_cycle(2, 3e-3, cbs=[cb, Callback(after_batch=lambda _: told.append(cb._controller))])
+    for _ in range(1 + had):  # a second fit of a Learner goes on with its optimizer
+        told.clear()
+        learn.fit_one_cycle(2, 3e-3, cbs=[cb, Callback(after_batch=lambda _: told.append(cb._controller))], start_epoch=had)
     taken = len(cb.trace.readings)
     known = told[0]._history.outlook
     assert known.total_steps == taken
+    assert known.continued == bool(had)
     assert known.peak_lrs == pytest.approx((3e-3,) * len(known.peak_lrs), rel=1e-3)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from adaptlr.judge.detect import observe
 from adaptlr.judge.history import History
+from adaptlr.judge.outlook import Outlook
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.records import Finding, GroupReading, Provenance, Reading, StageReading
 
@@ -21,6 +22,7 @@ def group(
     grad: float | None = 1.0,
     rho: float | None = 1.0,
     nonfinite: bool = False,
+    agreement: float = 0.0,
     provenance: Provenance = Provenance.RANDOM,
     stages: tuple[str, ...] = (),
 ) -> GroupReading:
@@ -35,7 +37,7 @@ def group(
         travel=0.1,
         weight_rms=0.05,
         grad_rms=None if frozen else grad,
-        grad_agreement=0.0,
+        grad_agreement=agreement,
         distance_index=rho,
         nonfinite=nonfinite,
         provenance=provenance,
@@ -68,9 +70,11 @@ def reading(step: int, loss: float, *groups: GroupReading, stages: tuple[StageRe
     return Reading(step=step, loss=loss, groups=groups or (group(),), stages=stages)
 
 
-def play(readings: Iterable[Reading], limits: Thresholds | None = None) -> tuple[History, list[tuple[Finding, ...]]]:
+def play(
+    readings: Iterable[Reading], limits: Thresholds | None = None, *, outlook: Outlook | None = None
+) -> tuple[History, list[tuple[Finding, ...]]]:
     """The history after all readings, and the findings of each."""
-    history, out = History(), []
+    history, out = History(outlook=outlook or Outlook()), []
     for r in readings:
         history, findings = observe(history, r, limits or Thresholds())
         out.append(findings)

@@ -9,6 +9,7 @@ import pytest
 
 from adaptlr.judge.detect import observe
 from adaptlr.judge.history import History
+from adaptlr.judge.outlook import Outlook
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.records import Finding, Kind, Provenance
 from tests.judge.runs import group, kinds, play, reading
@@ -43,6 +44,23 @@ def cold_run(*, ratio: float, rho_t: float | None, lrs: list[float] | None = Non
 )
 def test_too_cold(ratio: float, rho_t: float | None, cold: bool) -> None:
     assert cold_run(ratio=ratio, rho_t=rho_t) is cold
+
+
+@pytest.mark.parametrize(
+    ("continued", "agreement", "bounce", "cold"),
+    [
+        pytest.param(False, 0.0, 0.5, True, id="a-run-of-its-own"),
+        pytest.param(True, 0.0, 0.01, False, id="gradients-point-anywhere"),
+        pytest.param(True, 0.6, 0.01, True, id="gradients-agree"),
+        pytest.param(True, 0.6, 0.5, False, id="as-noisy-as-what-has-learned"),
+    ],
+)
+def test_what_goes_on_from_an_earlier_run_is_cold_if_it_looks_unlearned(
+    continued: bool, agreement: float, bounce: float, cold: bool
+) -> None:
+    losses = [2.3 * (1 + bounce * (-1) ** (i // 2)) for i in range(40)]
+    readings = [reading(i, x, group(ratio=1e-6, lr=1e-5, rho=2.5 / (i + 1), agreement=agreement)) for i, x in enumerate(losses)]
+    assert bool(kinds(play(readings, outlook=Outlook(continued=continued))[1])) is cold
 
 
 def test_a_rising_warm_up_and_an_annealed_tail_are_not_cold() -> None:

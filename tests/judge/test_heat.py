@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from adaptlr.judge.outlook import Outlook
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.records import Kind
 from tests.judge.runs import group, kinds, play, reading, simple, stage
@@ -259,3 +260,16 @@ def test_messages_read_like_a_colleague() -> None:
 def test_losses_after_the_weights_were_thrown_about_are_not_those_of_the_start() -> None:
     assert play(simple([2.6, 3.1, 3.3, 3.2, 3.0], 0.3))[0].start_level == 2.6
     assert play(simple([2.6, 3.1, 3.3, 3.2, 3.0], 0.01))[0].start_level == 3.1
+
+
+def test_a_run_that_goes_on_with_a_lucky_batch_has_not_diverged() -> None:
+    """Losses of a net that goes on at a good learning rate, and how the same looks where it is not."""
+    good = [0.0053, 0.015, 0.0136, 0.0159, 0.0097, 0.0277, 0.0148, 0.0046, 0.0109, 0.0338, 0.0035, 0.0286]
+    ruined = [0.0053, 0.015, 0.0136, 0.01, 0.011, 0.3, 0.5, 0.6]
+
+    def first(losses: list[float], *, continued: bool) -> int | None:
+        return next(iter(kinds(play(simple(losses, 0.008), outlook=Outlook(continued=continued))[1])), None)
+
+    assert first(good, continued=True) is None
+    assert first(ruined, continued=True) == 7
+    assert first(good, continued=False) == 3
