@@ -35,7 +35,7 @@ from adaptlr.records import Action, Decision, Finding, Reading
 from adaptlr.state import pack, unpack
 from adaptlr.trace import Trace
 
-_STATE_VERSION = 5
+STATE_VERSION = 5  # of what state_dict gives
 _LONGEST_WAIT = 100  # calls of step before the first optimizer step, after which the user is asked whether there is one
 _SNAPSHOT_BUDGET = 0.005  # share of the run's time that snapshots may take, past the first steps
 _CERTIFY_STEPS = 8  # healthy steps after a snapshot that certify it
@@ -169,6 +169,11 @@ class Controller:
         """Labels of the observed stages, in the order of the forward pass."""
         return tuple(stage.name for stage in self._observer.stages)
 
+    @property
+    def sharded(self) -> bool:
+        """Several processes hold a part of the weights each, and a state of their own."""
+        return self._ranks is not None and self._ranks.sharded
+
     # ------------------------------------------------------------------ the loop
 
     def __enter__(self) -> Self:
@@ -281,24 +286,31 @@ class Controller:
 
     # ------------------------------------------------------------------ a run that is stopped, and goes on another day
 
-    def state_dict(self) -> dict[str, Any]:
-        """All that the controller remembers, its snapshots too, as plain containers and tensors, to be saved beside the model.
+    def state_dict(self, *, snapshots: bool = True) -> dict[str, Any]:
+        """All that the controller remembers, as plain containers and tensors, to be saved beside the model.
+
+        Without ``snapshots``, of which each is as large as model and optimizer state, a run that goes on decides the same until it
+        has to go back: it can go back no further than to where it was taken up again.
 
         Take it after :meth:`step`, and before the model's and the optimizer's: on a GPU a decision may be on its way, which is
         carried out first. So where several ranks train together, call it on every rank at the same step, whoever saves it.
         Memory: the snapshots' tensors are the controller's own, not copies.
 
         Raises:
-            RuntimeError: an optimizer step was made of which :meth:`step` was not told; or the controller is closed.
+            RuntimeError: an optimizer step was made of which :meth:`step` was not told; or the controller is closed, and has no
+                snapshots any more.
         """
-        if self._closed:
-            raise RuntimeError("this controller is closed, and its snapshots are gone: call state_dict() inside the `with` block")
-        if self._observer.stepped:
+        if self._closed and snapshots:
+            raise RuntimeError(
+                "this controller is closed, and its snapshots are gone: call state_dict() inside the `with` block, or "
+                "state_dict(snapshots=False)"
+            )
+        if self._observer.stepped and not self._closed:
             raise RuntimeError("an optimizer step is not judged yet: call step(loss) before state_dict()")
         for reading in self._observer.readings(all_of_them=True):
             self._judge(reading, may_act=self._stack is not None)
         return {
-            "version": _STATE_VERSION,
+            "version": STATE_VERSION,
             "groups": self._observer.n_groups,
             "observer": self._observer.state_dict(),
             "losses": [float(x) for x in self._losses],
@@ -306,7 +318,7 @@ class Controller:
             "history": pack(self._history),
             "peaks": list(self._peaks),
             "healthy_since": self._healthy_since,
-            "snapshots": [snapshot.pack(s, self._port) for s in self._ring],
+            "snapshots": [snapshot.pack(s, self._port) for s in self._ring] if snapshots else [],
             "certified": [s.step for s in self._ring if self._ring.certified(s.step)],
             "last_snapshot": self._ring.last,
         }
@@ -314,20 +326,28 @@ class Controller:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where another controller was, on a model and an optimizer that go on there too. Call it before entering.
 
+        Length and peak learning rates are this controller's, as far as it was given any: a run may go on for longer than was meant.
+
         Raises:
             RuntimeError: this controller is watching already, or closed.
             ValueError: the state is of another version, or of an optimizer with another number of groups.
         """
         if self._stack is not None or self._closed:
             raise RuntimeError("load_state_dict comes before `with`: make a new Controller, load, then enter it")
-        if state["version"] != _STATE_VERSION:
-            raise ValueError(f"this state is of version {state['version']}, and this adaptlr reads version {_STATE_VERSION}")
+        if state["version"] != STATE_VERSION:
+            raise ValueError(f"this state is of version {state['version']}, and this adaptlr reads version {STATE_VERSION}")
         if state["groups"] != self._observer.n_groups:
             raise ValueError(
                 f"this state is of an optimizer with {state['groups']} parameter groups, and this one has {self._observer.n_groups}"
             )
         self._losses = [torch.tensor(x, dtype=torch.float32, device="cpu") for x in state["losses"]]
+        own = self._history.outlook
         self._take_over(state, [snapshot.unpack(s, self._port) for s in state["snapshots"]])
+        then = self._history.outlook
+        outlook = dataclasses.replace(
+            then, total_steps=own.total_steps or then.total_steps, peak_lrs=own.peak_lrs or then.peak_lrs, weights=own.weights
+        )
+        self._history = dataclasses.replace(self._history, outlook=outlook)
 
     def _take_over(self, state: dict[str, Any], held: list[snapshot.Snapshot]) -> None:
         self._observer.load_state_dict(state["observer"])
@@ -362,9 +382,7 @@ class Controller:
         mine = self._observer.step if self._joined_to is None else self._joined_to
 
         def memory(since: int) -> tuple[dict[str, Any], list[Finding | Decision | Reading]]:
-            state = self.state_dict()
-            del state["snapshots"]
-            return state, [r for r in self.trace if r.step >= since]
+            return self.state_dict(snapshots=False), [r for r in self.trace if r.step >= since]
 
         (state, records), common = self._ranks.agree(was_last, mine, [s.step for s in self._ring], memory)
         self._take_over(state, [s for s in self._ring if s.step in common])

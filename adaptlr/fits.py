@@ -6,14 +6,14 @@ import itertools
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from adaptlr.act.snapshot import Stateful
-from adaptlr.controller import AdaptLRWarning, Controller, sentence
+from adaptlr.controller import STATE_VERSION, AdaptLRWarning, Controller, sentence
 from adaptlr.judge.control import Settings
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.measure.stages import Stages
@@ -109,6 +109,7 @@ class Fits(Records):
             "sampling": sampling,
             "snapshot_device": snapshot_device,
         }
+        self._over: dict[str, Any] = {}
         self._forget()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -125,29 +126,64 @@ class Fits(Records):
         scaler: Stateful | None = None,
         wrapped: torch.nn.Module | None = None,
         total_steps: int | None = None,
+        done_steps: int = 0,
+        memory: Mapping[str, Any] | None = None,
     ) -> None:
-        """A fit begins. ``wrapped`` is the model as the framework runs it: several processes are told by its DDP wrapper."""
+        """A fit begins, or goes on.
+
+        Args:
+            wrapped: the model as the framework runs it: several processes are told by its DDP wrapper.
+            total_steps: of the whole run.
+            done_steps: optimizer steps of it that were made before.
+            memory: what :meth:`_memory` gave then.
+        """
         self._end()  # of a fit that broke where its framework tells nobody
+        if memory and memory["version"] != STATE_VERSION:
+            self._warn(
+                f"the checkpoint keeps what adaptlr remembered in version {memory['version']}, and this one reads version "
+                f"{STATE_VERSION}: this fit begins without it"
+            )
+            memory = None
         controller = Controller(
             model,
             optimizer,
             scaler=scaler,
             trace=None if self._trace_path is None else free_path(self._trace_path),
-            total_steps=total_steps,
+            total_steps=total_steps if total_steps is None or memory else max(1, total_steps - done_steps),
             peak_lrs=_peak_lrs(optimizer),
             announce=self._say,
             process_group=None if wrapped is None else group_of(wrapped),
             **self._options,
         )
+        if memory:
+            controller.load_state_dict(dict(memory))
         self.runs.append(controller.trace)
         self._controller = controller.__enter__()
 
+    def _end(self) -> None:
+        ended = self._controller
+        super()._end()
+        if ended is not None:
+            self._over = _memory_of(ended)
+
+    def _memory(self) -> dict[str, Any]:
+        """What a checkpoint is to keep of this fit, or of the newest one that is over: all but the snapshots."""
+        return self._over if self._controller is None else _memory_of(self._controller)
+
     def _say(self, record: Finding | Decision) -> None:
+        self._warn(sentence(record))
+
+    def _warn(self, text: str) -> None:
         from tqdm import tqdm  # noqa: PLC0415  (what draws the bars of these frameworks)
 
         file, number, module = caller_outside("adaptlr", "contextlib", "torch", *self._frameworks)
         with tqdm.external_write_mode(file=sys.stderr):  # half-drawn bars make room, and are drawn again below
-            warnings.warn_explicit(sentence(record), AdaptLRWarning, file, number, module)
+            warnings.warn_explicit(text, AdaptLRWarning, file, number, module)
+
+
+def _memory_of(controller: Controller) -> dict[str, Any]:
+    """Nothing where every rank would have to save its own: checkpoints hold one for all."""
+    return {} if controller.sharded else controller.state_dict(snapshots=False)
 
 
 def _peak_lrs(optimizer: torch.optim.Optimizer) -> Sequence[float]:

@@ -29,7 +29,8 @@ __all__ = ["AdaptLR"]
 class AdaptLR(Fits, pl.Callback):
     """Watches a LightningModule train, says when a learning rate is wrong, and puts it right.
 
-    Every ``trainer.fit`` is watched from its beginning by a new Controller; validation, testing and the Tuner are left alone. While
+    Every ``trainer.fit`` is watched from its beginning by a new Controller; one that goes on from a checkpoint, with what this
+    callback remembered in it. Validation, testing and the Tuner are left alone. While
     no decision fires, training is bit-identical to training without it; schedulers and LearningRateMonitor see what they wrote.
 
     A module with several optimizers (manual optimization) takes one callback for each, which names its optimizer, the submodule
@@ -84,16 +85,26 @@ class AdaptLR(Fits, pl.Callback):
             snapshot_device=snapshot_device,
         )
         self._optimizer, self._model, self._loss = optimizer, model, loss
+        self._kept: dict[str, Any] = {}  # of a checkpoint, for the fit that begins next
 
     @property
     def state_key(self) -> str:
         """Apart for each optimizer: Lightning refuses two callbacks with one key."""
         return self._generate_state_key(optimizer=self._optimizer)
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps: scales and all that was seen, but no snapshots, so that it grows by some kilobytes a group."""
+        return self._memory()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Have the fit that comes next go on with what a checkpoint kept."""
+        self._kept = state_dict
+
     # ------------------------------------------------------------------ events
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Here rather than in on_fit_start: a checkpoint's optimizer state is in place, and the sanity check is over.
+        kept, self._kept = self._kept, {}
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         self._begin(
             self._model_of(pl_module),
@@ -101,6 +112,8 @@ class AdaptLR(Fits, pl.Callback):
             scaler=scaler,
             wrapped=trainer.strategy.model,
             total_steps=_steps(trainer),
+            done_steps=trainer.global_step // max(1, len(trainer.optimizers)),
+            memory=kept,
         )
 
     def on_train_batch_end(

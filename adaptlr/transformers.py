@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 try:
     from transformers import Trainer, TrainerCallback
+    from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 except ModuleNotFoundError as error:
     if error.name != "transformers":
         raise
@@ -27,11 +30,14 @@ if TYPE_CHECKING:
 
 __all__ = ["AdaptLR"]
 
+_FILE = "adaptlr.pt"  # in a checkpoint's folder
+
 
 class AdaptLR(Fits, TrainerCallback):
     """Watches a Trainer's model train, says when a learning rate is wrong, and puts it right.
 
-    Every ``trainer.train()`` is watched from its beginning by a new Controller; evaluation and prediction are left alone. While no
+    Every ``trainer.train()`` is watched from its beginning by a new Controller; one that goes on from a checkpoint, with what was
+    written there, as ``adaptlr.pt``. Evaluation and prediction are left alone. While no
     decision fires, training is bit-identical to training without it; the learning rates that the Trainer logs are the schedule's.
 
     The loss of a step is what the Trainer's own ``training_step`` returns, summed over accumulated batches: the number that it
@@ -54,21 +60,26 @@ class AdaptLR(Fits, TrainerCallback):
     _frameworks = ("transformers", "accelerate")
     _guards: tuple[StandIn, ...] = ()
     _loss: Tensor | None = None  # of this step's batches so far
+    _trainer: Trainer | None = None  # while it trains
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_guards": (), "_loss": None}
+        return {**super().__getstate__(), "_guards": (), "_loss": None, "_trainer": None}
 
     # ------------------------------------------------------------------ events
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        trainer = _calling_trainer()
+        frame = _calling_frame()
+        trainer: Trainer = frame.f_locals["self"]
         self._begin(
             kwargs["model"],
             kwargs["optimizer"],
             scaler=trainer.accelerator.scaler,
             wrapped=trainer.model_wrapped,
             total_steps=state.max_steps,
+            done_steps=state.global_step,
+            memory=_kept(frame.f_locals.get("resume_from_checkpoint")),
         )
+        self._trainer = trainer
         # No event follows an error or Ctrl-C, so we stand where they pass: an epoch has its batches and their loading within it.
         places = [name for name in ("_run_epoch", "_evaluate", "_finalize_training") if hasattr(trainer, name)]
         self._guards = (
@@ -80,6 +91,13 @@ class AdaptLR(Fits, TrainerCallback):
         loss, self._loss = self._loss, None
         if self._controller is not None and loss is not None:
             self._controller.step(loss, epoch=state.epoch)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        memory = self._memory()  # asked of every rank: what is on its way is carried out
+        if memory and self._trainer is not None and state.is_world_process_zero:
+            folder = Path(self._trainer._get_output_dir(trial=None)) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+            if folder.is_dir():
+                torch.save(memory, folder / _FILE)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self._end()
@@ -102,17 +120,22 @@ class AdaptLR(Fits, TrainerCallback):
     def _end(self) -> None:
         for guard in self._guards:
             guard.remove()
-        self._guards, self._loss = (), None
+        self._guards, self._loss, self._trainer = (), None, None
         super()._end()
 
 
-def _calling_trainer() -> Trainer:
-    """The Trainer whose event this is. It hands its callbacks everything but itself, and so the loss but in its logs."""
+def _kept(checkpoint: str | None) -> dict[str, Any] | None:
+    """What a checkpoint keeps of ours; None if there is none, or if it was written without us."""
+    file = None if checkpoint is None else Path(checkpoint) / _FILE
+    return torch.load(file, weights_only=True) if file is not None and file.is_file() else None
+
+
+def _calling_frame() -> FrameType:
+    """Where the Trainer whose event this is trains. It hands its callbacks all but itself, and so the loss but in its logs."""
     frame: FrameType | None = sys._getframe()
     while frame is not None:
-        caller = frame.f_locals.get("self")
-        if isinstance(caller, Trainer):
-            return caller
+        if isinstance(frame.f_locals.get("self"), Trainer):
+            return frame
         frame = frame.f_back
     raise RuntimeError(
         "on_train_begin was called, but not by a transformers.Trainer: in a loop of your own, use adaptlr.Controller instead"

@@ -20,7 +20,7 @@ from adaptlr.judge.control import Control, GroupControl, Slowed, Suspicion
 from adaptlr.judge.history import GroupPast, History, StagePast
 from adaptlr.records import Finding, Kind
 from adaptlr.state import pack, unpack
-from tests.nets import batches, convnet, same
+from tests.nets import batches, convnet, fit, same
 
 STEPS, STOP = 60, 29
 
@@ -42,7 +42,7 @@ def fastai_adam(model: nn.Module, lr: float) -> Made:
 
 
 def run(
-    optimize: Callable[[nn.Module, float], Made], lrs: list[float], *, stop: int | None = None
+    optimize: Callable[[nn.Module, float], Made], lrs: list[float], *, stop: int | None = None, snapshots: bool = True
 ) -> tuple[dict[str, Any], list[Decision], list[float]]:
     """60 steps at these learning rates; with ``stop``, through a file and a new model, optimizer and controller in the middle."""
 
@@ -75,7 +75,7 @@ def run(
                 optimizer.step()
                 ctl.step(loss)
                 losses.append(loss.item())
-            torch.save(ctl.state_dict(), file)
+            torch.save(ctl.state_dict(snapshots=snapshots), file)
         decisions += ctl.decisions
     return model.state_dict(), decisions, losses
 
@@ -106,6 +106,33 @@ def test_a_break_after_the_pause_goes_back_to_before_it() -> None:
     assert 0 < decisions[0].restored_step < 38
 
 
+@pytest.mark.parametrize("lrs", [LRS["healthy"], LRS["rescued-before"], LRS["raised-before"]])
+def test_without_snapshots_it_decides_the_same_as_long_as_it_need_not_go_back(lrs: list[float]) -> None:
+    whole, resumed = run(torch_adam, lrs), run(torch_adam, lrs, stop=STOP, snapshots=False)
+    assert resumed[1] == whole[1]
+    assert same(resumed[0], whole[0])
+
+
+def test_without_snapshots_a_break_goes_back_to_where_the_run_was_taken_up() -> None:
+    _, decisions, losses = run(torch_adam, LRS["breaks-after"], stop=38, snapshots=False)
+    assert (decisions[0].action, decisions[0].restored_step) == (Action.ROLLBACK, 38)
+    assert max(losses[-5:]) < 0.5 * losses[0]
+
+
+def test_a_run_may_go_on_for_longer_than_was_meant() -> None:
+    """The length is that of the controller which goes on; the rest is remembered."""
+    model = convnet()
+    optimizer = torch.optim.Adam(model.parameters())
+    with Controller(model, optimizer, total_steps=3) as ctl:
+        fit(model, optimizer, batches(3), ctl)
+        state = ctl.state_dict(snapshots=False)
+    for total, expected in ((9, 9), (None, 3)):
+        longer = Controller(model, optimizer, total_steps=total)
+        longer.load_state_dict(state)
+        assert longer._history.outlook.total_steps == expected
+        assert longer._history.age == 3
+
+
 class TestRefused:
     def controller(self, groups: int = 1) -> Controller:
         model = convnet()
@@ -128,6 +155,7 @@ class TestRefused:
             pass
         with pytest.raises(RuntimeError, match="inside the `with` block"):
             ctl.state_dict()
+        assert not ctl.state_dict(snapshots=False)["snapshots"]
 
     def test_loading_while_watching(self) -> None:
         state = self.controller().state_dict()

@@ -55,7 +55,7 @@ def decide(
 ) -> tuple[Control, Decision | None]:
     """What to do about ``findings``; None where there is nothing to do or to say.
 
-    ``refuges`` are the snapshots at hand, oldest first; the oldest is the run's start.
+    ``refuges`` are the snapshots at hand, oldest first; the oldest is the run's start, or where it was taken up again.
     """
     if not findings or control.stopped:
         return control, None
@@ -132,12 +132,12 @@ def _roll_back(
             doubtful="stalled" in finding.evidence,
             rollbacks=control.rollbacks,
             hottest_lr=history.past(i).largest_lr,
-            refuge_per_lr=_per_lr_at(refuge, refuges[0], i, g),
+            refuge_per_lr=_per_lr_at(refuge, i, g),
         )
         groups.append(_lowered(cut, g, control.raised.groups[i], now.lr) if control.raised and i in accused else cut)
     held = _with_followers(tuple(groups), reading)
     lately = control.acquitted is not None and reading.step - control.acquitted <= settings.quiet_steps
-    doubt = None if lately else suspicion_of(broken, history, refuge, at_start=refuge is refuges[0])
+    doubt = None if lately else suspicion_of(broken, history, refuge, at_start=refuge.step == 0)
     rollbacks = control.rollbacks + 1
     new = dataclasses.replace(control, groups=held, rollbacks=rollbacks, acted=True, suspicion=doubt, raised=None, slowed=None)
     factor = min((a.scale / b.scale for a, b in zip(new.groups, control.groups, strict=True)), default=1.0)
@@ -241,9 +241,9 @@ def _was_healthy(history: History) -> bool:
     return statistics.median(before[-3:]) <= max(history.best, min(history.start_level, history.best * 1.5)) + 4 * history.noise
 
 
-def _per_lr_at(refuge: Refuge, start: Refuge, index: int, group: GroupControl) -> float | None:
+def _per_lr_at(refuge: Refuge, index: int, group: GroupControl) -> float | None:
     """The update ratio over lr that the group had where the run goes back to."""
-    if refuge is start or index >= len(refuge.per_lr):
+    if refuge.step == 0 or index >= len(refuge.per_lr):
         return group.first_per_lr
     return refuge.per_lr[index]
 

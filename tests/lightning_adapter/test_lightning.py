@@ -84,11 +84,19 @@ class Two(pl.LightningModule):
         return [torch.optim.Adam(self.maker.parameters(), 1e-3), torch.optim.Adam(self.critic.parameters(), 1e-3)]
 
 
-def fit(module: pl.LightningModule, *callbacks: pl.Callback, val: bool = False, **kwargs: Any) -> pl.Trainer:
+def trainer_of(*callbacks: pl.Callback, **kwargs: Any) -> pl.Trainer:
     options = {"max_epochs": 1, "accelerator": "cpu", "logger": False, "enable_checkpointing": False, **kwargs}
-    trainer = pl.Trainer(callbacks=list(callbacks), enable_progress_bar=False, enable_model_summary=False, **options)
+    return pl.Trainer(callbacks=list(callbacks), enable_progress_bar=False, enable_model_summary=False, **options)
+
+
+def fit(module: pl.LightningModule, *callbacks: pl.Callback, val: bool = False, **kwargs: Any) -> pl.Trainer:
+    trainer = trainer_of(*callbacks, **kwargs)
     trainer.fit(module, loader(Case()), loader(Case()) if val else None)
     return trainer
+
+
+def resume(module: pl.LightningModule, *callbacks: pl.Callback, file: Path, **kwargs: Any) -> None:
+    trainer_of(*callbacks, **kwargs).fit(module, loader(Case()), ckpt_path=str(file), weights_only=True)
 
 
 def left_behind(module: nn.Module, trainer: pl.Trainer) -> int:
@@ -98,6 +106,73 @@ def left_behind(module: nn.Module, trainer: pl.Trainer) -> int:
 
 def losses(cb: AdaptLR) -> list[float]:
     return [r.loss for r in cb.trace.readings]
+
+
+class Halt(pl.Callback):
+    """Saves a checkpoint after this epoch, and ends the fit."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.rng = file, torch.empty(0)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.save_checkpoint(self.file)
+        trainer.should_stop = True
+        self.rng = torch.get_rng_state()  # dropout's: Lightning keeps none
+
+
+def put_right(cb: AdaptLR) -> list[tuple[int, Any]]:
+    return [(d.step, d.scales_after) for d in cb.decisions]
+
+
+class TestAFitThatGoesOnFromACheckpoint:
+    @pytest.mark.parametrize("lr", [30.0, 1e-6, 3e-2], ids=["too-hot", "too-cold", "healthy"])
+    @ignore_what_it_says
+    def test_it_remembers(self, tmp_path: Path, lr: float) -> None:
+        """It ends at the weights of a fit that went through, with what was done before it still in force."""
+        through, first, second, halt = AdaptLR(), AdaptLR(), AdaptLR(), Halt(tmp_path / "a.ckpt")
+        fit(whole := Module(lr), through, max_epochs=6)
+        fit(Module(lr), first, halt, max_epochs=6)
+        rest = Module(lr)
+        torch.set_rng_state(halt.rng)
+        resume(rest, second, file=tmp_path / "a.ckpt", max_epochs=6)
+        assert bool(through.decisions) == (lr != 3e-2)
+        assert put_right(first) + put_right(second) == put_right(through)
+        assert [r.step for r in second.trace.readings] == list(range(BATCHES, 6 * BATCHES))
+        assert second.scales == through.scales
+        for a, b in zip(whole.state_dict().values(), rest.state_dict().values(), strict=True):
+            assert torch.equal(a, b)
+
+    def test_one_that_was_saved_when_it_was_over_goes_on_too(self, tmp_path: Path) -> None:
+        with pytest.warns(AdaptLRWarning):
+            trainer = fit(Module(30.0), cb := AdaptLR(), max_epochs=2)
+        trainer.save_checkpoint(tmp_path / "a.ckpt")
+        resume(Module(30.0), more := AdaptLR(), file=tmp_path / "a.ckpt", max_epochs=4)
+        assert not more.decisions
+        scales = [r.groups[0].scale for run in (cb, more) for r in run.trace.readings[BATCHES // 2 :]]
+        assert max(scales) < 0.01  # the first fit's came down at its end, and the second's began where that had been
+        assert more.trace.readings[0].groups[0].scale > 2 * cb.scales[0]
+
+    def test_a_checkpoint_of_another_version_is_said(self, tmp_path: Path) -> None:
+        fit(Module(), AdaptLR(), Halt(tmp_path / "a.ckpt"), max_epochs=2)
+        saved = torch.load(tmp_path / "a.ckpt", weights_only=False)
+        (key,) = (key for key in saved["callbacks"] if key.startswith("AdaptLR"))
+        saved["callbacks"][key]["version"] = 1
+        torch.save(saved, tmp_path / "b.ckpt")
+        with pytest.warns(AdaptLRWarning, match="in version 1, and this one reads version"):
+            resume(Module(), cb := AdaptLR(), file=tmp_path / "b.ckpt", max_epochs=2)
+        assert [r.step for r in cb.trace.readings] == list(range(BATCHES))
+
+    def test_without_our_memory_what_is_left_counts(self, tmp_path: Path) -> None:
+        """The checkpoint was written without us: the net has so many steps to go, and is no longer new."""
+        fit(Module(), Halt(tmp_path / "a.ckpt"), max_epochs=6)
+        seen: list[Any] = []
+
+        class Look(pl.Callback):
+            def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+                seen.append(cb._controller._history.outlook)  # type: ignore[union-attr]
+
+        resume(Module(), cb := AdaptLR(), Look(), file=tmp_path / "a.ckpt", max_epochs=6)
+        assert seen[0].total_steps == 5 * BATCHES
 
 
 class TestWhatIsRead:

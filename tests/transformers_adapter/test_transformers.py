@@ -58,11 +58,11 @@ def trainer(
     loss_func = kw.pop("compute_loss_func", None)
     args = TrainingArguments(
         output_dir=str(folder),
-        num_train_epochs=1,
+        num_train_epochs=kw.pop("epochs", 1),
         per_device_train_batch_size=BATCH,
         learning_rate=lr,
         use_cpu=True,
-        save_strategy="no",
+        save_strategy=kw.pop("save", "no"),
         report_to=[],
         disable_tqdm=True,
         remove_unused_columns=False,
@@ -181,3 +181,36 @@ def test_without_transformers_it_says_how_to_install_it(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'transformers\[torch\]>=5'"):
         importlib.import_module("adaptlr.transformers")
+
+
+class Halt(TrainerCallback):
+    """Ends the run after an epoch, as Ctrl-C would between two checkpoints."""
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        control.should_training_stop = True
+
+
+@pytest.mark.parametrize("lr", [3.0, 1e-6, 3e-3], ids=["too-hot", "too-cold", "healthy"])
+@ignore_what_it_says
+def test_a_run_that_goes_on_from_a_checkpoint_remembers(tmp_path: Path, lr: float) -> None:
+    """It ends at the weights of a run that went through, with what was done before it still in force."""
+    through, first, second = AdaptLR(), AdaptLR(), AdaptLR()
+    options: dict[str, Any] = {"lr": lr, "epochs": 4, "save": "epoch"}
+    whole = trainer(tmp_path / "whole", through, **options)
+    whole.train()
+    trainer(tmp_path / "parts", [first, Halt()], **options).train()
+    rest = trainer(tmp_path / "parts", second, **options)
+    rest.train(resume_from_checkpoint=True)
+    assert (tmp_path / "parts" / f"checkpoint-{BATCHES}" / "adaptlr.pt").is_file()
+    assert bool(through.decisions) == (lr != 3e-3)
+    assert [d for cb in (first, second) for d in cb.decisions] == through.decisions
+    assert [r.step for r in second.trace.readings] == list(range(BATCHES, 4 * BATCHES))
+    assert second.scales == through.scales
+    for a, b in zip(whole.model.state_dict().values(), rest.model.state_dict().values(), strict=True):  # type: ignore[union-attr]
+        assert torch.equal(a, b)
+
+
+def test_a_checkpoint_that_was_written_without_us_begins_anew(tmp_path: Path) -> None:
+    trainer(tmp_path, Halt(), epochs=2, save="epoch").train()
+    trainer(tmp_path, cb := AdaptLR(), epochs=2, save="epoch").train(resume_from_checkpoint=True)
+    assert [r.step for r in cb.trace.readings] == list(range(BATCHES))
