@@ -6,7 +6,7 @@ import itertools
 import os
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,8 @@ class Records:
 
     def _forget(self) -> None:
         self.runs: list[Trace] = []
+        self._over: dict[str, Any] = {}  # what the controller remembered when the newest fit was over
+        self._kept: dict[str, Any] = {}  # what the fit that comes next is to go on with
         self._controller: Controller | None = None  # of the fit that is under way
         self._scales: tuple[float, ...] = ()  # of the newest fit, when it was over
         self._suggested: tuple[float, ...] = ()
@@ -68,12 +70,54 @@ class Records:
 
         return plot(self.trace, **kwargs)
 
+    # ------------------------------------------------------------------ a fit that is stopped, and goes on another day
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the fit that is under way, or else of the newest: scales and all that was seen, some kilobytes
+        a group, and no snapshots. Empty where nothing was watched, and where every rank would have to save its own."""
+        return self._over if self._controller is None else _memory_of(self._controller)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Have the fit that comes next go on with what :meth:`state_dict` gave."""
+        self._kept = state_dict
+
+    def _go_on(self, controller: Controller) -> Controller:
+        """The controller of a fit that begins, entered; with what was kept of an earlier one, if anything was."""
+        kept, self._kept = self._kept, {}
+        if kept:
+            controller.load_state_dict(kept)
+        self.runs.append(controller.trace)
+        self._controller = controller.__enter__()
+        return controller
+
+    def _length(self, steps_left: int | None) -> int | None:
+        """Steps of the whole run, of which so many are left; what is kept, if it can be read, knows of those before."""
+        version = self._kept.get("version", STATE_VERSION)
+        if version != STATE_VERSION:
+            self._warn(
+                f"the checkpoint keeps what adaptlr remembered in version {version}, and this one reads version {STATE_VERSION}: "
+                f"this fit begins without it"
+            )
+            self._kept = {}
+        had = self._kept["observer"]["step"] if self._kept else 0
+        return None if steps_left is None else had + max(1, steps_left)
+
+    def _warn(self, text: str) -> None:
+        """Say it at the line that called fit."""
+        raise NotImplementedError
+
     def _end(self) -> None:
         if self._controller is not None:
             self._controller.close()
             self._scales = self._controller.scales
             self._suggested = self._controller.suggested_lrs
+            self._over = _memory_of(self._controller)
             self._controller = None  # it holds the model and the optimizer; the records do not
+
+
+def _memory_of(controller: Controller) -> dict[str, Any]:
+    """All but the snapshots; nothing where each rank has its own: a checkpoint keeps one for all."""
+    return {} if controller.sharded else controller.state_dict(snapshots=False)
 
 
 class Fits(Records):
@@ -109,7 +153,6 @@ class Fits(Records):
             "sampling": sampling,
             "snapshot_device": snapshot_device,
         }
-        self._over: dict[str, Any] = {}
         self._forget()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -126,49 +169,23 @@ class Fits(Records):
         scaler: Stateful | None = None,
         wrapped: torch.nn.Module | None = None,
         total_steps: int | None = None,
-        done_steps: int = 0,
-        memory: Mapping[str, Any] | None = None,
+        had_steps: int = 0,
     ) -> None:
-        """A fit begins, or goes on.
-
-        Args:
-            wrapped: the model as the framework runs it: several processes are told by its DDP wrapper.
-            total_steps: of the whole run.
-            done_steps: optimizer steps of it that were made before.
-            memory: what :meth:`_memory` gave then.
-        """
+        """A fit begins, or goes on: of ``total_steps`` so many were had before. ``wrapped`` is the model as the framework runs it:
+        several processes are told by its DDP wrapper."""
         self._end()  # of a fit that broke where its framework tells nobody
-        if memory and memory["version"] != STATE_VERSION:
-            self._warn(
-                f"the checkpoint keeps what adaptlr remembered in version {memory['version']}, and this one reads version "
-                f"{STATE_VERSION}: this fit begins without it"
-            )
-            memory = None
         controller = Controller(
             model,
             optimizer,
             scaler=scaler,
             trace=None if self._trace_path is None else free_path(self._trace_path),
-            total_steps=total_steps if total_steps is None or memory else max(1, total_steps - done_steps),
+            total_steps=self._length(None if total_steps is None else total_steps - had_steps),
             peak_lrs=_peak_lrs(optimizer),
             announce=self._say,
             process_group=None if wrapped is None else group_of(wrapped),
             **self._options,
         )
-        if memory:
-            controller.load_state_dict(dict(memory))
-        self.runs.append(controller.trace)
-        self._controller = controller.__enter__()
-
-    def _end(self) -> None:
-        ended = self._controller
-        super()._end()
-        if ended is not None:
-            self._over = _memory_of(ended)
-
-    def _memory(self) -> dict[str, Any]:
-        """What a checkpoint is to keep of this fit, or of the newest one that is over: all but the snapshots."""
-        return self._over if self._controller is None else _memory_of(self._controller)
+        self._go_on(controller)
 
     def _say(self, record: Finding | Decision) -> None:
         self._warn(sentence(record))
@@ -179,11 +196,6 @@ class Fits(Records):
         file, number, module = caller_outside("adaptlr", "contextlib", "torch", *self._frameworks)
         with tqdm.external_write_mode(file=sys.stderr):  # half-drawn bars make room, and are drawn again below
             warnings.warn_explicit(text, AdaptLRWarning, file, number, module)
-
-
-def _memory_of(controller: Controller) -> dict[str, Any]:
-    """Nothing where every rank would have to save its own: checkpoints hold one for all."""
-    return {} if controller.sharded else controller.state_dict(snapshots=False)
 
 
 def _peak_lrs(optimizer: torch.optim.Optimizer) -> Sequence[float]:

@@ -85,26 +85,16 @@ class AdaptLR(Fits, pl.Callback):
             snapshot_device=snapshot_device,
         )
         self._optimizer, self._model, self._loss = optimizer, model, loss
-        self._kept: dict[str, Any] = {}  # of a checkpoint, for the fit that begins next
 
     @property
     def state_key(self) -> str:
         """Apart for each optimizer: Lightning refuses two callbacks with one key."""
         return self._generate_state_key(optimizer=self._optimizer)
 
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps: scales and all that was seen, but no snapshots, so that it grows by some kilobytes a group."""
-        return self._memory()
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Have the fit that comes next go on with what a checkpoint kept."""
-        self._kept = state_dict
-
     # ------------------------------------------------------------------ events
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Here rather than in on_fit_start: a checkpoint's optimizer state is in place, and the sanity check is over.
-        kept, self._kept = self._kept, {}
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         self._begin(
             self._model_of(pl_module),
@@ -112,8 +102,7 @@ class AdaptLR(Fits, pl.Callback):
             scaler=scaler,
             wrapped=trainer.strategy.model,
             total_steps=_steps(trainer),
-            done_steps=trainer.global_step // max(1, len(trainer.optimizers)),
-            memory=kept,
+            had_steps=trainer.global_step // max(1, len(trainer.optimizers)),
         )
 
     def on_train_batch_end(

@@ -70,14 +70,14 @@ class AdaptLR(Fits, TrainerCallback):
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         frame = _calling_frame()
         trainer: Trainer = frame.f_locals["self"]
+        self._kept = _kept(frame.f_locals.get("resume_from_checkpoint")) or self._kept
         self._begin(
             kwargs["model"],
             kwargs["optimizer"],
             scaler=trainer.accelerator.scaler,
             wrapped=trainer.model_wrapped,
             total_steps=state.max_steps,
-            done_steps=state.global_step,
-            memory=_kept(frame.f_locals.get("resume_from_checkpoint")),
+            had_steps=state.global_step,
         )
         self._trainer = trainer
         # No event follows an error or Ctrl-C, so we stand where they pass: an epoch has its batches and their loading within it.
@@ -93,7 +93,7 @@ class AdaptLR(Fits, TrainerCallback):
             self._controller.step(loss, epoch=state.epoch)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        memory = self._memory()  # asked of every rank: what is on its way is carried out
+        memory = self.state_dict()  # asked of every rank: what is on its way is carried out
         if memory and self._trainer is not None and state.is_world_process_zero:
             folder = Path(self._trainer._get_output_dir(trial=None)) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
             if folder.is_dir():
@@ -124,10 +124,10 @@ class AdaptLR(Fits, TrainerCallback):
         super()._end()
 
 
-def _kept(checkpoint: str | None) -> dict[str, Any] | None:
-    """What a checkpoint keeps of ours; None if there is none, or if it was written without us."""
+def _kept(checkpoint: str | None) -> dict[str, Any]:
+    """What a checkpoint keeps of ours; nothing if there is none, or if it was written without us."""
     file = None if checkpoint is None else Path(checkpoint) / _FILE
-    return torch.load(file, weights_only=True) if file is not None and file.is_file() else None
+    return torch.load(file, weights_only=True) if file is not None and file.is_file() else {}
 
 
 def _calling_frame() -> FrameType:

@@ -101,7 +101,7 @@ class AdaptLR(Records, Callback):
     def before_train(self) -> None:
         # Here rather than in before_fit, which validate() and get_preds() call too; lr_find() means to ruin its run.
         if self._controller is None and not any(isinstance(cb, LRFinder) for cb in self.learn.cbs):
-            self._controller = self._start()
+            self._start()
 
     def after_loss(self) -> None:
         self._has_loss = len(self.learn.yb) > 0
@@ -120,7 +120,7 @@ class AdaptLR(Records, Callback):
 
     # ------------------------------------------------------------------ the length of a fit
 
-    def _start(self) -> Controller:
+    def _start(self) -> None:
         learn = self.learn
         if any(isinstance(cb, NonNativeMixedPrecision) for cb in learn.cbs):
             raise TypeError(
@@ -133,13 +133,12 @@ class AdaptLR(Records, Callback):
             scaler=vars(learn).get("scaler"),  # MixedPrecision's; by vars, since a Learner also has whatever its model has
             trace=None if self._trace_path is None else free_path(self._trace_path),
             snapshot_device=self._snapshot_device,
-            total_steps=_optimizer_steps(learn),
+            total_steps=self._length(_optimizer_steps(learn)),
             peak_lrs=_peak_lrs(learn),
             announce=self._say,
             **self._options,
         )
-        self.runs.append(controller.trace)
-        return controller.__enter__()
+        self._go_on(controller)
 
     def _close(self) -> None:
         if self._guard is not None:
@@ -161,11 +160,14 @@ class AdaptLR(Records, Callback):
             self._in_epoch = False
 
     def _say(self, record: Finding | Decision) -> None:
+        self._warn(sentence(record))
+
+    def _warn(self, text: str) -> None:
         """Warn, and nothing else, so that a thing is said once: a terminal shows warnings and progress bar on one screen, and in a
         notebook what is written through the bar is lost when the table gets its next row."""
         _clear_bar_line(getattr(getattr(self.learn, "progress", None), "pbar", None))
         file, number, module = caller_outside("adaptlr", "fastai", "fastcore")
-        warnings.warn_explicit(sentence(record), AdaptLRWarning, file, number, module)
+        warnings.warn_explicit(text, AdaptLRWarning, file, number, module)
 
 
 def _optimizer_steps(learn: Any) -> int:

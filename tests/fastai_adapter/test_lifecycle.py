@@ -19,7 +19,7 @@ from fastai.callback.training import ShortEpochCallback
 from fastai.learner import load_learner
 from matplotlib.figure import Figure
 
-from adaptlr import Trace
+from adaptlr import AdaptLRWarning, Trace
 from adaptlr.fastai import AdaptLR
 from tests.fastai_adapter.small import BATCHES, assert_same, everything, hooks, is_clean, learner
 
@@ -163,6 +163,26 @@ def test_a_short_epoch_and_a_skipped_one() -> None:
     learn.fit(3, 3e-3, cbs=cb, start_epoch=2)
     assert len(cb.trace.readings) == BATCHES
     assert cb.trace.readings[-1].epoch == 3.0
+
+
+def test_a_fit_that_is_stopped_goes_on_in_another_learner(tmp_path: Path) -> None:
+    """With what was remembered, the learning rate that ruined the run ruins it no more."""
+    first, cb = learner(), AdaptLR()
+    with pytest.warns(AdaptLRWarning, match="too hot"):
+        first.fit(2, 10.0, cbs=cb)
+    torch.save((first.model.state_dict(), first.opt.state_dict(), cb.state_dict()), tmp_path / "a.pth")
+    weights, moments, memory = torch.load(tmp_path / "a.pth", weights_only=False)
+    second, more = learner(), AdaptLR()
+    second.create_opt()
+    second.model.load_state_dict(weights)
+    second.opt.load_state_dict(moments)
+    more.load_state_dict(memory)
+    second.fit(4, 10.0, cbs=more, start_epoch=2)
+    assert not more.decisions
+    assert [r.step for r in more.trace.readings] == list(range(2 * BATCHES, 4 * BATCHES))
+    assert 0 < max(r.groups[0].scale for r in more.trace.readings) < 0.1
+    second.fit(1, 3e-3, cbs=more)  # and the fit after that is one of its own
+    assert more.trace.readings[0].step == 0
 
 
 def test_terminate_on_nan_still_terminates_and_leaves_healthy_weights() -> None:
