@@ -67,6 +67,7 @@ def fit(
     batch_loss: Callable[[torch.Generator], Tensor],
     *,
     steps: int,
+    had_steps: int = 0,
     multiplier: Callable[[int], float] | None = None,
     before_step: Callable[[], object] = lambda: None,
 ) -> dict[str, Any]:
@@ -76,6 +77,8 @@ def fit(
         run: its method is "plain", "adaptlr", or "blind": adaptlr that is told nothing of the run's length and schedule.
         groups: the optimizer's parameter groups.
         batch_loss: the loss of the next batch, drawn with this generator.
+        steps: of the run.
+        had_steps: made before it, at the run's learning rate, by a run that adaptlr did not see.
         multiplier: of the learning rate at a step, in place of the run's schedule.
         before_step: called when the gradients are there.
 
@@ -83,18 +86,25 @@ def fit(
         What adaptlr did, and what it took each group for; nothing without it.
     """
     optimizer = optimizers[run.optimizer](groups, lr=run.lr)
+    order = torch.Generator().manual_seed(run.seed)
+
+    def step() -> Tensor:
+        loss = batch_loss(order)
+        optimizer.zero_grad()
+        loss.backward()
+        before_step()
+        optimizer.step()
+        return loss
+
+    for _ in range(had_steps):
+        step()
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, multiplier or schedule(run.schedule, steps))
     peaks = [run.lr] * len(optimizer.param_groups)
     told: dict[str, Any] = {"total_steps": steps, "peak_lrs": peaks} if run.method != "blind" else {}
     watch = Controller(net, optimizer, **told) if run.method != "plain" else None
-    order = torch.Generator().manual_seed(run.seed)
     with watch or nullcontext():
         for _ in range(steps):
-            loss = batch_loss(order)
-            optimizer.zero_grad()
-            loss.backward()
-            before_step()
-            optimizer.step()
+            loss = step()
             if watch is not None:
                 watch.step(loss)
             scheduler.step()

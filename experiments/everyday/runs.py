@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from experiments.everyday.ways import EVERY_START, WAYS, Way
+from experiments.everyday.ways import EVERY_START, EVERY_START_FLAT, WAYS, Way
 from experiments.fashion import OPTIMIZERS as FASHION_OPTIMIZERS
 from experiments.fashion import accuracy, images
 from experiments.nets import SmallViT, mlp, slim_resnet, vgg_like
@@ -99,8 +99,9 @@ def all_runs(seeds: Iterable[int], nets: Iterable[str]) -> list[Run]:
 
 
 def _starts(net: str, way: str) -> list[tuple[str, float, str]]:
-    if way in EVERY_START:
-        return [(o, lr, schedule) for o, lr in (*STARTS, *MORE_STARTS.get(net, ())) for schedule in SCHEDULES]
+    if way in (*EVERY_START, *EVERY_START_FLAT):
+        schedules = SCHEDULES if way in EVERY_START else SCHEDULES[:1]
+        return [(o, lr, schedule) for o, lr in (*STARTS, *MORE_STARTS.get(net, ())) for schedule in schedules]
     return [(o, lr * (WAYS[way].sgd_lr_frac if o == "sgd" else 1), "flat") for o, lr in TWO_STARTS[net]]
 
 
@@ -118,7 +119,7 @@ def train(run: Run, *, out: Path, data: str, slot: int = 0) -> None:
     steps = itertools.count()
 
     def batch_loss(order: torch.Generator) -> Tensor:
-        step = next(steps)
+        step = max(0, next(steps) - way.had_steps)
         way.freeze(net, step, STEPS)
         return way.loss(net, *way.batch(x, y, step, STEPS, order), order, step / STEPS)
 
@@ -130,6 +131,7 @@ def train(run: Run, *, out: Path, data: str, slot: int = 0) -> None:
         _optimizers(way),
         batch_loss,
         steps=STEPS,
+        had_steps=way.had_steps,
         multiplier=None if of is None else lambda step: of(step / STEPS),
         before_step=lambda: way.clip and nn.utils.clip_grad_norm_(net.parameters(), way.clip),
     )

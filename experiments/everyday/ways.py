@@ -36,6 +36,8 @@ class Way:
         frozen_frac: share of the run in which the first half of the weights is frozen.
         few_frac: share of the run, at its start, in which there are four classes only.
         blurred_frac: likewise, in which images are blurred.
+        had_steps: steps that were made before, unseen: the run is a second fit, on the same optimizer.
+        examples: so many of the images are trained with; 0: all.
     """
 
     size: Callable[[int], int] = _sixty_four
@@ -48,6 +50,8 @@ class Way:
     frozen_frac: float = 0.0
     few_frac: float = 0.0
     blurred_frac: float = 0.0
+    had_steps: int = 0
+    examples: int = 0
 
     def labels(self, y: Tensor) -> Tensor:
         """Labels [n] to train with; which are random is the same in every run."""
@@ -57,7 +61,7 @@ class Way:
 
     def batch(self, x: Tensor, y: Tensor, step: int, steps: int, order: torch.Generator) -> tuple[Tensor, Tensor]:
         """Images [b, 1, 28, 28] and labels [b] of a step of so many, drawn with ``order``."""
-        index = torch.randint(len(x), (self.size(step),), generator=order)
+        index = torch.randint(self.examples or len(x), (self.size(step),), generator=order)
         if step < self.few_frac * steps:
             few = torch.nonzero(y < _CLASSES_AT_FIRST).squeeze(1)
             index = few[index % len(few)]
@@ -134,7 +138,8 @@ def _penalised(net: nn.Module, x: Tensor, y: Tensor, _order: torch.Generator, at
 
 
 USUAL = "batches of 64"
-#: The first two at every learning rate that people start from, the others at one of Adam's and one of SGD's for each net.
+#: The first two and the last two at every learning rate that people start from, the others at one of Adam's and one of SGD's for
+#: each net.
 WAYS: dict[str, Way] = {
     USUAL: Way(),
     "batches of 2": Way(size=_two),
@@ -155,5 +160,8 @@ WAYS: dict[str, Way] = {
     "late unfreezing": Way(frozen_frac=0.4),
     "new classes": Way(few_frac=0.4),
     "sharper images": Way(blurred_frac=0.4),
+    "a second fit": Way(had_steps=300),
+    "a second fit of few images": Way(had_steps=300, examples=256),
 }
 EVERY_START = (USUAL, "batches of 2")
+EVERY_START_FLAT = ("a second fit", "a second fit of few images")
