@@ -51,14 +51,16 @@ def _too_cold(history: History, reading: Reading, moving: Moving, limits: Thresh
 
 
 def _looks_unlearned(history: History, moving: Moving, limits: Thresholds) -> bool:
-    """Gradients point the same way, step after step, and the loss hardly differs from batch to batch.
+    """Weights look random, gradients point the same way, step after step, and the loss hardly differs from batch to batch.
 
-    It is asked of runs that go on from an earlier one. Weights need not tell that a net has learned: those of a small one without
-    normalisation hardly move for that.
+    It is asked of runs that go on from an earlier one. That weights look random is not enough: those of a small net without
+    normalisation hardly move for what it learns.
 
     Source: measured; five nets, three optimizers, learning rates from 1e-6 to 1e-3, after 300 steps of batches of 64.
     """
-    return history.most_noise <= limits.new_noise and all(p.agreement >= limits.goes_on_cosine for _, p in moving)
+    if any(g.provenance.has_learned for g, _ in moving) or history.most_noise > limits.new_noise:
+        return False
+    return all(p.agreement >= limits.goes_on_cosine for _, p in moving)
 
 
 class _Search(NamedTuple):

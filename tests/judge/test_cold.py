@@ -47,19 +47,21 @@ def test_too_cold(ratio: float, rho_t: float | None, cold: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("continued", "agreement", "bounce", "cold"),
+    ("continued", "agreement", "bounce", "provenance", "cold"),
     [
-        pytest.param(False, 0.0, 0.5, True, id="a-run-of-its-own"),
-        pytest.param(True, 0.0, 0.01, False, id="gradients-point-anywhere"),
-        pytest.param(True, 0.6, 0.01, True, id="gradients-agree"),
-        pytest.param(True, 0.6, 0.5, False, id="as-noisy-as-what-has-learned"),
+        pytest.param(False, 0.0, 0.5, Provenance.RANDOM, True, id="a-run-of-its-own"),
+        pytest.param(True, 0.0, 0.01, Provenance.RANDOM, False, id="gradients-point-anywhere"),
+        pytest.param(True, 0.6, 0.01, Provenance.RANDOM, True, id="gradients-agree"),
+        pytest.param(True, 0.6, 0.5, Provenance.RANDOM, False, id="as-noisy-as-what-has-learned"),
+        pytest.param(True, 0.6, 0.01, Provenance.MIXED, False, id="weights-tell"),
     ],
 )
 def test_what_goes_on_from_an_earlier_run_is_cold_if_it_looks_unlearned(
-    continued: bool, agreement: float, bounce: float, cold: bool
+    continued: bool, agreement: float, bounce: float, provenance: Provenance, cold: bool
 ) -> None:
     losses = [2.3 * (1 + bounce * (-1) ** (i // 2)) for i in range(40)]
-    readings = [reading(i, x, group(ratio=1e-6, lr=1e-5, rho=2.5 / (i + 1), agreement=agreement)) for i, x in enumerate(losses)]
+    same = {"ratio": 1e-6, "lr": 1e-5, "agreement": agreement, "provenance": provenance}
+    readings = [reading(i, x, group(rho=2.5 / (i + 1), **same)) for i, x in enumerate(losses)]  # type: ignore[arg-type]
     assert bool(kinds(play(readings, outlook=Outlook(continued=continued))[1])) is cold
 
 
