@@ -290,25 +290,27 @@ class Controller:
         """All that the controller remembers, as plain containers and tensors, to be saved beside the model.
 
         Without ``snapshots``, of which each is as large as model and optimizer state, a run that goes on decides the same until it
-        has to go back: it can go back no further than to where it was taken up again.
+        has to go back: it can go back no further than to where it was taken up again. That may be asked for at any time, and lacks
+        what is not judged yet.
 
         Take it after :meth:`step`, and before the model's and the optimizer's: on a GPU a decision may be on its way, which is
         carried out first. So where several ranks train together, call it on every rank at the same step, whoever saves it.
         Memory: the snapshots' tensors are the controller's own, not copies.
 
         Raises:
-            RuntimeError: an optimizer step was made of which :meth:`step` was not told; or the controller is closed, and has no
-                snapshots any more.
+            RuntimeError: it is to be with snapshots, and an optimizer step was made of which :meth:`step` was not told; or the
+                controller is closed, and has none any more.
         """
         if self._closed and snapshots:
             raise RuntimeError(
                 "this controller is closed, and its snapshots are gone: call state_dict() inside the `with` block, or "
                 "state_dict(snapshots=False)"
             )
-        if self._observer.stepped and not self._closed:
+        if self._observer.stepped and snapshots:
             raise RuntimeError("an optimizer step is not judged yet: call step(loss) before state_dict()")
-        for reading in self._observer.readings(all_of_them=True):
-            self._judge(reading, may_act=self._stack is not None)
+        if not self._observer.stepped:
+            for reading in self._observer.readings(all_of_them=True):
+                self._judge(reading, may_act=self._stack is not None)
         return {
             "version": STATE_VERSION,
             "groups": self._observer.n_groups,

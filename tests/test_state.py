@@ -149,6 +149,9 @@ class TestRefused:
             optimizer.step()
             with pytest.raises(RuntimeError, match=r"call step\(loss\) before state_dict"):
                 ctl.state_dict()
+            assert ctl.state_dict(snapshots=False)["history"]["age"] == 0  # at any time, as from a callback that comes before ours
+            ctl.step(1.0)
+            assert ctl.state_dict()["history"]["age"] == 1
 
     def test_a_closed_controller_whose_snapshots_are_gone(self) -> None:
         with self.controller() as ctl:

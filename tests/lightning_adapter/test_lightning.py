@@ -142,6 +142,16 @@ class TestAFitThatGoesOnFromACheckpoint:
         for a, b in zip(whole.state_dict().values(), rest.state_dict().values(), strict=True):
             assert torch.equal(a, b)
 
+    def test_a_callback_that_comes_before_ours_may_save(self, tmp_path: Path) -> None:
+        class Early(pl.Callback):
+            def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
+                trainer.save_checkpoint(tmp_path / "a.ckpt")
+
+        fit(Module(), Early(), cb := AdaptLR())
+        assert len(cb.trace.readings) == BATCHES
+        resume(Module(), more := AdaptLR(), file=tmp_path / "a.ckpt", max_epochs=2)
+        assert more.trace.readings
+
     def test_one_that_was_saved_when_it_was_over_goes_on_too(self, tmp_path: Path) -> None:
         with pytest.warns(AdaptLRWarning):
             trainer = fit(Module(30.0), cb := AdaptLR(), max_epochs=2)
