@@ -127,7 +127,7 @@ class AdaptLR(Fits, TrainerCallback):
 def _kept(checkpoint: str | None) -> dict[str, Any]:
     """What a checkpoint keeps of ours; nothing if there is none, or if it was written without us."""
     file = None if checkpoint is None else Path(checkpoint) / _FILE
-    return torch.load(file, weights_only=True) if file is not None and file.is_file() else {}
+    return torch.load(file, map_location="cpu", weights_only=True) if file is not None and file.is_file() else {}
 
 
 def _calling_frame() -> FrameType:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from experiments.everyday.ways import EVERY_START, EVERY_START_FLAT, WAYS, Way
+from experiments.everyday.ways import EVERY_START, WAYS, Way
 from experiments.fashion import OPTIMIZERS as FASHION_OPTIMIZERS
 from experiments.fashion import accuracy, images
 from experiments.nets import SmallViT, mlp, slim_resnet, vgg_like
@@ -99,9 +99,8 @@ def all_runs(seeds: Iterable[int], nets: Iterable[str]) -> list[Run]:
 
 
 def _starts(net: str, way: str) -> list[tuple[str, float, str]]:
-    if way in (*EVERY_START, *EVERY_START_FLAT):
-        schedules = SCHEDULES if way in EVERY_START else SCHEDULES[:1]
-        return [(o, lr, schedule) for o, lr in (*STARTS, *MORE_STARTS.get(net, ())) for schedule in schedules]
+    if way in EVERY_START:
+        return [(o, lr, schedule) for o, lr in (*STARTS, *MORE_STARTS.get(net, ())) for schedule in SCHEDULES]
     return [(o, lr * (WAYS[way].sgd_lr_frac if o == "sgd" else 1), "flat") for o, lr in TWO_STARTS[net]]
 
 

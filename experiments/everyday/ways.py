@@ -138,8 +138,7 @@ def _penalised(net: nn.Module, x: Tensor, y: Tensor, _order: torch.Generator, at
 
 
 USUAL = "batches of 64"
-#: The first two and the last two at every learning rate that people start from, the others at one of Adam's and one of SGD's for
-#: each net.
+#: The first two at every learning rate that people start from, the others at one of Adam's and one of SGD's for each net.
 WAYS: dict[str, Way] = {
     USUAL: Way(),
     "batches of 2": Way(size=_two),
@@ -164,4 +163,3 @@ WAYS: dict[str, Way] = {
     "a second fit of few images": Way(had_steps=300, examples=256),
 }
 EVERY_START = (USUAL, "batches of 2")
-EVERY_START_FLAT = ("a second fit", "a second fit of few images")

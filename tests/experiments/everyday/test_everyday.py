@@ -61,5 +61,5 @@ def test_a_table_has_a_line_for_each_run_with_adaptlr() -> None:
 
 def test_runs_have_names_of_their_own() -> None:
     every = all_runs((0, 1), NETS)
-    assert len({r.name for r in every}) == len(every) == 2280
+    assert len({r.name for r in every}) == len(every) == 1980
     assert {r.task for r in every} == {f"{net}, {way}" for net in NETS for way in WAYS}
