@@ -75,8 +75,8 @@ class Thresholds:
     search_steps: int = 16  # steps of evidence there, [8, 10000]
     falling_frac: float = 0.8  # and the share of the loss of as many steps ago below which it is falling: no search then, (0, 1]
     aligned_steps: int = 8  # steps in a row whose gradients point the same way, [2, 10000], after which it goes on though it falls
-    goes_on_cosine: float = 0.35  # of a gradient with the last one, mean of a dozen, (0, 1]: below it a run that goes on from an
-    # earlier one is not cold. At batches of 64 it is 0.38 to 0.83 in nets that have learned nothing, up to 0.3 in those that have
+    goes_on_cosine: float = 0.5  # of a gradient with the last one, mean of a dozen, (0, 1]: below it a run that goes on from an
+    # earlier one is not cold. At batches of 64 it is 0.38 to 0.83 in nets that have learned nothing, up to 0.4 in those that have
     found_frac: float = 0.3  # and the share of the loss at the start below which the search is over, and nothing stalls, (0, 1]
     learned_frac: float = 0.6  # of the loss at the start: a run below it is learning, whatever its updates, (0, 1]
     cold_steps: int = 16  # steps of evidence, [8, 10000]: rho is noise before that
