@@ -85,11 +85,15 @@ def copy_tensors(value: Any, device: torch.device | None = None) -> Any:
 
 
 def tells_of_steps(state: Mapping[str, Any]) -> bool:
-    """What an optimizer keeps of a parameter: a count of steps, or else averages. Some begin both before any step."""
+    """What an optimizer keeps of a parameter: a count of steps, or else averages. Some begin both before any step.
+
+    Of averages whose parts lie on several ranks it counts that they are there: every rank has to say the same.
+    """
     count = state.get("step")
     if isinstance(count, int | float | Tensor):
         return float(count) > 0
-    return any(bool(v.count_nonzero()) for v in state.values() if isinstance(v, Tensor))
+    averages = [v for v in state.values() if isinstance(v, Tensor)]
+    return any(hasattr(v, "to_local") or bool(v.count_nonzero()) for v in averages)
 
 
 def by_number(states: Iterable[tuple[Tensor, Any]], groups: Sequence[Sequence[nn.Parameter]]) -> list[list[Any]]:
@@ -214,18 +218,18 @@ class TorchOptimizer:
         return end
 
     def has_stepped(self) -> bool:
-        return any(map(tells_of_steps, self.optimizer.state.values()))
+        return any(tells_of_steps(self.optimizer.state[p]) for p in _kept_of(self.optimizer.state))
 
     def skips(self) -> Tensor | None:
         return getattr(self.optimizer, "found_inf", None)  # a GradScaler leaves it there while a fused optimizer steps
 
     def capture(self) -> Any:
-        return [[(p, copy_tensors(dict(s), self._device)) for p, s in own.items()] for own in self._states()]
+        return [[(p, copy_tensors(dict(own[p]), self._device)) for p in _kept_of(own)] for own in self._states()]
 
     def restore(self, state: Any) -> None:
         for own, copies in zip(self._states(), state, strict=True):
             kept = {p for p, _ in copies}
-            for p in [p for p in own if p not in kept]:
+            for p in [p for p in _kept_of(own) if p not in kept]:
                 del own[p]
             for p, saved in copies:
                 current = own[p]
@@ -241,8 +245,13 @@ class TorchOptimizer:
 
     def _states(self) -> list[Any]:
         """What the optimizer remembers of each parameter, and what its wrappers do, if they do so apart."""
-        states = [layer.state for layer in (self.optimizer, *reversed(self._wrappers))]
+        states = [self.optimizer.state, *(getattr(layer, "state", self.optimizer.state) for layer in reversed(self._wrappers))]
         return [s for i, s in enumerate(states) if not any(s is other for other in states[:i])]
+
+
+def _kept_of(state: Mapping[Any, Any]) -> list[Tensor]:
+    """The parameters of which something is kept. A wrapper may have counts of its own among them, which stay."""
+    return [p for p, kept in state.items() if isinstance(p, Tensor) and isinstance(kept, Mapping)]
 
 
 def _nothing() -> None:

@@ -55,9 +55,10 @@ class Lookahead(torch.optim.Optimizer):
     """Lookahead (Zhang et al. 2019) as in several packages: no ``__init__`` of its parent's, so that torch gives it no hooks."""
 
     def __init__(self, fast: torch.optim.Optimizer, *, k: int = 5) -> None:
-        self._fast, self._k, self._steps = fast, k, 0
+        self._fast, self._k = fast, k
         self.param_groups, self.defaults = fast.param_groups, fast.defaults
         self.state = defaultdict(dict)
+        self.state["steps"] = 0  # type: ignore[index,assignment]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         self._fast.zero_grad(set_to_none)
@@ -65,11 +66,11 @@ class Lookahead(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
         self._fast.step(*(() if closure is None else (closure,)))
-        self._steps += 1
+        self.state["steps"] += 1  # type: ignore[index,operator]
         for group in self.param_groups:
             for p in group["params"]:
                 slow = self.state[p].setdefault("slow", p.clone())
-                if self._steps % self._k == 0:
+                if self.state["steps"] % self._k == 0:  # type: ignore[index,operator]
                     slow.lerp_(p, 0.5)
                     p.copy_(slow)
 
