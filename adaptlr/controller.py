@@ -10,9 +10,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, SupportsFloat
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -224,7 +223,7 @@ class Controller:
             self._control = dataclasses.replace(self._control, groups=held)
         return self.scales
 
-    def step(self, loss: Tensor | float | np.generic | np.ndarray, *, epoch: float | None = None) -> None:
+    def step(self, loss: Tensor | SupportsFloat, *, epoch: float | None = None) -> None:
         """Tell the controller that a batch is done. Judges, and may roll back and rescale.
 
         Args:
@@ -489,13 +488,13 @@ def _mean(losses: Tensor) -> Tensor:
     return losses.where(counts, 0.0).sum() / counts.sum()
 
 
-def _scalar(loss: Tensor | float | np.generic | np.ndarray) -> Tensor:
+def _scalar(loss: Tensor | SupportsFloat) -> Tensor:
     if isinstance(loss, Tensor):
         if loss.numel() != 1:
             raise ValueError(f"the loss must be a scalar, got a tensor of shape {tuple(loss.shape)}: reduce it, e.g. loss.mean()")
         return loss.detach() if loss.ndim == 0 else loss.detach().reshape(())
-    if isinstance(loss, np.generic | np.ndarray) and loss.size == 1:
-        loss = loss.item()
+    if getattr(loss, "size", None) == 1:  # numpy's numbers, and its arrays of one
+        loss = loss.item()  # type: ignore[union-attr]
     if isinstance(loss, int | float):
         return torch.tensor(float(loss), dtype=torch.float32, device="cpu")
     raise ValueError(f"the loss must be a scalar tensor or a number, got {type(loss).__name__}")
