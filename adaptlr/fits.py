@@ -81,14 +81,13 @@ class Records:
         """Have the fit that comes next go on with what :meth:`state_dict` gave."""
         self._kept = state_dict
 
-    def _go_on(self, controller: Controller) -> Controller:
-        """The controller of a fit that begins, entered; with what was kept of an earlier one, if anything was."""
+    def _go_on(self, controller: Controller) -> None:
+        """Enter the controller of a fit that begins; with what was kept of an earlier one, if anything was."""
         kept, self._kept = self._kept, {}
         if kept:
             controller.load_state_dict(kept)
         self.runs.append(controller.trace)
         self._controller = controller.__enter__()
-        return controller
 
     def _length(self, steps_left: int | None) -> int | None:
         """Steps of the whole run, of which so many are left; what is kept, if it can be read, knows of those before."""

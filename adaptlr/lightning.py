@@ -30,8 +30,8 @@ class AdaptLR(Fits, pl.Callback):
     """Watches a LightningModule train, says when a learning rate is wrong, and puts it right.
 
     Every ``trainer.fit`` is watched from its beginning by a new Controller; one that goes on from a checkpoint, with what this
-    callback remembered in it. Validation, testing and the Tuner are left alone. While
-    no decision fires, training is bit-identical to training without it; schedulers and LearningRateMonitor see what they wrote.
+    callback remembered in it. Validation, testing and the Tuner are left alone. While no decision fires, training is bit-identical
+    to training without it; schedulers and LearningRateMonitor see what they wrote.
 
     A module with several optimizers (manual optimization) takes one callback for each, which names its optimizer, the submodule
     that this trains, and its loss in what ``training_step`` returns::

@@ -37,8 +37,8 @@ class AdaptLR(Fits, TrainerCallback):
     """Watches a Trainer's model train, says when a learning rate is wrong, and puts it right.
 
     Every ``trainer.train()`` is watched from its beginning by a new Controller; one that goes on from a checkpoint, with what was
-    written there, as ``adaptlr.pt``. Evaluation and prediction are left alone. While no
-    decision fires, training is bit-identical to training without it; the learning rates that the Trainer logs are the schedule's.
+    written there, as ``adaptlr.pt``. Evaluation and prediction are left alone. While no decision fires, training is bit-identical
+    to training without it; the learning rates that the Trainer logs are the schedule's.
 
     The loss of a step is what the Trainer's own ``training_step`` returns, summed over accumulated batches: the number that it
     logs, whatever computes it (the model, ``compute_loss_func``, label smoothing, a subclass).

@@ -70,6 +70,13 @@ def quiet(_: object) -> None:
     """Announces nothing."""
 
 
+def backward(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """The loss of a batch, whose gradients are there."""
+    loss = nn.functional.cross_entropy(model(x), y)
+    loss.backward()
+    return loss
+
+
 def fit(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -80,9 +87,8 @@ def fit(
     """The loop of :func:`train`, a step for each batch: losses."""
     losses = []
     for x, y in data:
-        loss = nn.functional.cross_entropy(model(x), y)
         optimizer.zero_grad()
-        loss.backward()
+        loss = backward(model, x, y)
         optimizer.step()
         if ctl is not None:
             ctl.step(loss)

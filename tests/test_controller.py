@@ -13,15 +13,11 @@ import pytest
 import torch
 from torch import nn
 
-from adaptlr import Action, AdaptLRWarning, Controller, Decision, Finding, Kind, Sampling, Thresholds, Trace
+from adaptlr import Action, AdaptLRWarning, Controller, Kind, Sampling, Thresholds, Trace
 from adaptlr.judge.detect import observe
 from adaptlr.judge.history import History
 from adaptlr.records import Provenance
-from tests.nets import batches, convnet, fit, same, train
-
-
-def silent(_: Finding | Decision) -> None:
-    """Announces nothing."""
+from tests.nets import batches, convnet, fit, quiet, same, train
 
 
 @pytest.mark.parametrize("one_cycle", [False, True], ids=["flat", "one-cycle"])
@@ -39,7 +35,7 @@ def test_a_healthy_run_is_bit_identical(optimizer: str, lr: float, one_cycle: bo
 
 def test_where_weights_came_from_is_asked_before_the_first_step() -> None:
     """A step of many times the weights leaves nothing of how they were drawn."""
-    ruined = train("adam", 10.0, steps=1, controller={"act": False, "announce": silent})
+    ruined = train("adam", 10.0, steps=1, controller={"act": False, "announce": quiet})
     assert ruined.controller is not None
     assert [g.provenance for g in ruined.controller.trace.readings[0].groups] == [Provenance.RANDOM]
 
@@ -47,7 +43,7 @@ def test_where_weights_came_from_is_asked_before_the_first_step() -> None:
 @pytest.mark.parametrize("lr", [10.0, 1e-7])
 def test_watching_alone_touches_nothing_even_in_a_ruined_run(lr: float) -> None:
     plain = train("adam", lr, steps=40)
-    watched = train("adam", lr, steps=40, controller={"act": False, "announce": silent})
+    watched = train("adam", lr, steps=40, controller={"act": False, "announce": quiet})
     assert watched.controller is not None
     assert watched.controller.findings
     assert watched.controller.decisions == []
@@ -60,7 +56,7 @@ def test_watching_alone_touches_nothing_even_in_a_ruined_run(lr: float) -> None:
 @pytest.mark.parametrize(("optimizer", "lr"), [("adam", 1.0), ("adam", 10.0), ("sgd", 10.0)])
 def test_a_ruined_run_is_rolled_back_and_learns(optimizer: str, lr: float) -> None:
     plain = train(optimizer, lr, steps=120)
-    rescued = train(optimizer, lr, steps=120, controller={"announce": silent})
+    rescued = train(optimizer, lr, steps=120, controller={"announce": quiet})
     assert rescued.controller is not None
     first = rescued.controller.decisions[0]
     assert first.action is Action.ROLLBACK
@@ -92,7 +88,7 @@ def test_norms_and_biases_in_a_group_of_their_own_are_cut_with_the_weights(lr: f
 
 
 def test_a_net_that_stands_still_is_raised_and_learns() -> None:
-    rescued = train("adam", 1e-6, steps=150, controller={"announce": silent})
+    rescued = train("adam", 1e-6, steps=150, controller={"announce": quiet})
     assert rescued.controller is not None
     assert rescued.controller.findings[0].kind is Kind.TOO_COLD
     assert rescued.controller.scales[0] > 100
@@ -110,7 +106,7 @@ def test_a_loss_below_zero_is_rescued_like_any_other(lr: float) -> None:
         net = torch.nn.Sequential(torch.nn.Linear(16, 64), torch.nn.ReLU(), torch.nn.Linear(64, 16))
         optimizer = torch.optim.Adam(net.parameters(), lr)
         reached = 0.0
-        with Controller(net, optimizer, total_steps=200, act=controller, announce=silent) as watch:
+        with Controller(net, optimizer, total_steps=200, act=controller, announce=quiet) as watch:
             for _ in range(200):
                 batch = torch.randint(0, 512, (64,))
                 loss = -torch.nn.functional.cosine_similarity(net(x[batch]), y[batch], dim=1).mean()
@@ -126,7 +122,7 @@ def test_a_loss_below_zero_is_rescued_like_any_other(lr: float) -> None:
 
 
 def test_effective_lr_is_scheduled_lr_times_scale_in_every_reading() -> None:
-    rescued = train("adam", 1.0, steps=40, one_cycle=True, controller={"announce": silent})
+    rescued = train("adam", 1.0, steps=40, one_cycle=True, controller={"announce": quiet})
     assert rescued.controller is not None
     groups = [r.groups[0] for r in rescued.controller.trace.readings]
     assert groups[0].lr == pytest.approx(1.0 / 25)  # OneCycleLR's own beginning
@@ -148,7 +144,7 @@ def test_what_is_said_is_said_once_as_a_warning_of_its_own_category() -> None:
 
 
 def test_the_trace_survives_on_disk_and_judges_the_same_again(tmp_path: Path) -> None:
-    run = train("adam", 1.0, steps=40, controller={"act": False, "trace": tmp_path / "run.jsonl", "announce": silent})
+    run = train("adam", 1.0, steps=40, controller={"act": False, "trace": tmp_path / "run.jsonl", "announce": quiet})
     assert run.controller is not None
     loaded = Trace.load(tmp_path / "run.jsonl")
     assert loaded.readings == run.controller.trace.readings
@@ -192,7 +188,7 @@ def train_through_a_bad_batch(factor: float, *, norm: bool) -> tuple[Controller,
     torch.manual_seed(0)
     model = convnet(norm=norm)
     opt = torch.optim.SGD(model.parameters(), lr=0.03, momentum=0.9)
-    with Controller(model, opt, announce=silent) as ctl:
+    with Controller(model, opt, announce=quiet) as ctl:
         for i, (x, y) in enumerate(batches(60)):
             loss = nn.functional.cross_entropy(model(x * (factor if i == 40 else 1.0)), y)
             opt.zero_grad()
@@ -226,7 +222,7 @@ def test_a_moving_average_of_the_weights_goes_back_if_it_is_given(given: bool) -
     model = convnet(norm=False)
     average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.9))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e20)
-    with Controller(model, optimizer, scaler=average if given else None, announce=silent) as ctl:
+    with Controller(model, optimizer, scaler=average if given else None, announce=quiet) as ctl:
         for x, y in batches(60):
             optimizer.zero_grad()
             loss = nn.functional.cross_entropy(model(x), y)
@@ -252,7 +248,7 @@ def test_a_rollback_takes_extras_along() -> None:
     counter = Counter()
     model = convnet(norm=False)
     opt = torch.optim.Adam(model.parameters(), lr=10.0)
-    with Controller(model, opt, scaler=counter, announce=silent) as ctl:
+    with Controller(model, opt, scaler=counter, announce=quiet) as ctl:
         for x, y in batches(6):
             counter.value += 1
             loss = nn.functional.cross_entropy(model(x), y)
@@ -268,7 +264,7 @@ def test_lr_as_a_tensor() -> None:
     model = convnet()
     lr = torch.tensor(1.0)
     opt = torch.optim.Adam(model.parameters(), lr=lr)
-    with Controller(model, opt, announce=silent) as ctl:
+    with Controller(model, opt, announce=quiet) as ctl:
         for x, y in batches(10):
             loss = nn.functional.cross_entropy(model(x), y)
             opt.zero_grad()
@@ -286,7 +282,7 @@ class TestLeaving:
         opt = torch.optim.Adam(model.parameters(), lr=1.0)
 
         def interrupted() -> None:
-            with Controller(model, opt, announce=silent) as ctl:
+            with Controller(model, opt, announce=quiet) as ctl:
                 for i, (x, y) in enumerate(batches(10)):
                     loss = nn.functional.cross_entropy(model(x), y)
                     opt.zero_grad()
@@ -392,7 +388,7 @@ class TestBadInput:
 
 
 def test_suggested_lrs_are_what_the_rescued_run_was_trained_with() -> None:
-    run = train("adam", 1.0, steps=60, controller={"announce": silent})
+    run = train("adam", 1.0, steps=60, controller={"announce": quiet})
     assert run.controller is not None
     (suggested,) = run.controller.suggested_lrs
     assert 1e-5 < suggested < 1e-2

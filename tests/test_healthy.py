@@ -12,7 +12,7 @@ import torchvision
 from torch import Tensor, nn
 
 from adaptlr import Action, Controller, Kind
-from tests.nets import Run, batches, convnet, digits, same, train
+from tests.nets import Run, batches, convnet, digits, fit, same, train
 
 WEIGHTS = Path(__file__).parents[1] / "data/weights/resnet18_imagenet_body.pth"
 
@@ -96,15 +96,8 @@ def resnet_on_a_slice(*, pretrained: bool, controller: bool, steps: int = 12) ->
     if ctl is not None:
         ctl.__enter__()
     digits()
-    for x, y in batches(steps, size=16):
-        images = nn.functional.interpolate(x, size=32).expand(-1, 3, -1, -1)
-        loss = nn.functional.cross_entropy(model(images), y)
-        opt.zero_grad()
-        loss.backward()
-        opt.step()
-        if ctl is not None:
-            ctl.step(loss)
-        scheduler.step()
+    images = ((nn.functional.interpolate(x, size=32).expand(-1, 3, -1, -1), y) for x, y in batches(steps, size=16))
+    fit(model, opt, images, ctl, scheduler)
     if ctl is not None:
         ctl.close()
     return model, ctl

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from adaptlr import Action, AdaptLRWarning, Controller, Kind
 from adaptlr.act.optimizer import TorchOptimizer
 from tests.loops.half import InHalf
-from tests.nets import batches, convnet, digits, quiet, same
+from tests.nets import backward, batches, convnet, digits, quiet, same
 
 KINDS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     f"{name}-{how}": partial(kind, **{how: True})
@@ -23,12 +23,6 @@ KINDS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     for how in ("foreach", "fused", "capturable")
     if (name, how) != ("SGD", "capturable")  # there is no such thing
 }
-
-
-def backward(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    loss = nn.functional.cross_entropy(model(x), y)
-    loss.backward()
-    return loss
 
 
 def train(make: Callable[..., torch.optim.Optimizer], lr: Any, *, watched: bool, steps: int = 20) -> tuple[Any, Controller | None]:

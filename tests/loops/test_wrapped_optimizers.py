@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from adaptlr import Action, Controller
 from adaptlr.act.optimizer import TorchOptimizer
-from tests.nets import batches, convnet, quiet, same
+from tests.nets import backward, batches, convnet, quiet, same
 
 
 class SAM(torch.optim.Optimizer):
@@ -81,12 +81,6 @@ def sam(model: nn.Module, lr: float) -> SAM:
 
 def lookahead(model: nn.Module, lr: float) -> Lookahead:
     return Lookahead(torch.optim.Adam(model.parameters(), lr=lr))
-
-
-def backward(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    loss = nn.functional.cross_entropy(model(x), y)
-    loss.backward()
-    return loss
 
 
 def two_calls(optimizer: Any, loss: Callable[[], Tensor]) -> Tensor:
