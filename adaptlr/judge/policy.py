@@ -31,6 +31,7 @@ from adaptlr.judge.words import group_name, number, times
 from adaptlr.records import Action, Decision, Finding, GroupReading, Kind, Provenance, Reading
 
 _WELL_STEPS = 24
+_LEARNED = 0.5  # share of the loss at the start below which a net has learned something
 _WORTH_IT = 1.2  # no learning rate is raised by less
 _LATE = 0.4  # share of a run of known length from which no more of it is given up than must be
 
@@ -94,7 +95,7 @@ def _ruined_by_data(settings: Settings, control: Control, finding: Finding, read
 
 def _had_learned(history: History) -> bool:
     """Since its start, or since it was last put back, the run has for some time gone well, down to half the loss at its start."""
-    return history.best_age >= _WELL_STEPS and history.best < 0.5 * history.start_level
+    return history.best_age >= _WELL_STEPS and history.best < _LEARNED * history.start_level
 
 
 def _roll_back(
@@ -353,9 +354,10 @@ def _warm(
         pace = _pace(settings, history, reading, reading.groups[i])
         top = settings.search_times * pace if searching else pace
         ceiling = min(g.ceiling * factor, max(g.ceiling, top)) if g.ceiling is not None else max(pace, min(ratio * factor, top))
-        scale = g.scale * factor
-        lifted = dataclasses.replace(g, scale=scale, ceiling=ceiling, max_lr=_searched(g, scale * reading.groups[i].lr))
-        groups.append(hold_under(lifted, reading.groups[i].lr))
+        scale, lr = g.scale * factor, reading.groups[i].lr
+        beyond = settings.raise_again * g.scale * lr if _has_outgrown(control, history) else 0.0
+        lifted = dataclasses.replace(g, scale=scale, ceiling=ceiling, max_lr=_searched(g, scale * lr, beyond=beyond))
+        groups.append(hold_under(lifted, lr))
     raised = Raise(step=reading.step, groups=control.groups)
     held = _with_followers(tuple(groups), reading)
     new = dataclasses.replace(control, groups=held, raises=control.raises + 1, acted=True, raised=raised)
@@ -366,11 +368,22 @@ def _warm(
     return new, _decision(Action.RESCALE, control, new, finding, done, advice=_lr_advice(reading, new))
 
 
-def _searched(group: GroupControl, lr: float) -> float | None:
-    """What a group's learning rate may be raised to, if that is ``lr``: never to what broke it."""
+def _has_outgrown(control: Control, history: History) -> bool:
+    """What broke the net once, and early, need not break it now that it has learned something: it is steepest at first.
+
+    Source: 19 tasks of regression and likelihoods at learning rates from 1e-6 to 10, where nine runs of 304 go otherwise, seven of
+    them better, by up to 0.23 of the best fixed learning rate's result; and 785 recorded runs of 158 columns that had been rolled
+    back and were too cold then, of which 27 go otherwise, 14 better and six worse, by 0.11 in all. Of four that two things had
+    broken one would be ruined.
+    """
+    return control.rollbacks == 1 and history.median(5) < _LEARNED * history.start_level
+
+
+def _searched(group: GroupControl, lr: float, *, beyond: float = 0.0) -> float | None:
+    """What a group's learning rate may be raised to, if that is ``lr``: to what broke it no more than ``beyond`` says."""
     if group.max_lr is None or group.broke_lr is None:
         return group.max_lr
-    return max(group.max_lr, min(lr, group.broke_lr))
+    return max(group.max_lr, min(lr, max(group.broke_lr, beyond)))
 
 
 def _pace(settings: Settings, history: History, reading: Reading, group: GroupReading) -> float:

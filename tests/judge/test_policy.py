@@ -479,6 +479,25 @@ class TestWarm:
             control, _ = decide(Settings(), control, (cold,), now, History(), (START,))
         assert min(control.scales[0], 1.0) == pytest.approx(then)
 
+    @pytest.mark.parametrize(
+        ("loss", "rollbacks", "then"),
+        [(2.3, 1, [1 / 3]), (1.0, 1, [1 / 3, 1.0]), (1.0, 2, [1 / 3])],
+        ids=["still-at-the-start", "has-learned", "broken-twice"],
+    )
+    def test_what_broke_a_net_once_is_tried_again_bit_by_bit_when_it_has_learned(
+        self, loss: float, rollbacks: int, then: list[float]
+    ) -> None:
+        """Lr 1 broke it. At a third of that it walks straight on, far below its pace."""
+        held = GroupControl(scale=0.1, ceiling=0.01, max_lr=0.1, broke_lr=1 / 3, per_lr=0.005)
+        control, past = Control(groups=(held,), rollbacks=rollbacks, acted=True), History(start=(2.3,) * 5, losses=(loss,) * 24)
+        scales = []
+        for _ in range(3):
+            now = reading(60, loss, group(ratio=5e-4, lr=1.0, scale=control.scales[0]))
+            control, decision = decide(Settings(), control, (finding(Kind.TOO_COLD, 0, walk=4.0),), now, past, (START,))
+            scales += [control.scales[0]] * (decision is not None)
+        assert scales[: len(then)] == pytest.approx(then)
+        assert len(scales) == (3 if len(then) > 1 else 1), "each time by no more than a search does, or never again"
+
     def test_the_budget_of_raises(self) -> None:
         control, decision = self.cold(Provenance.RANDOM, raises=Settings().max_raises)
         assert (control.scales, decision) == ((1.0,), None)

@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import adaptlr.controller
 from adaptlr.act.snapshot import Ring
-from adaptlr.judge import cold, control, heat, policy, stalled, starved
+from adaptlr.judge import cold, control, heat, policy, shift, stalled, starved
 from adaptlr.judge.control import Settings
 from adaptlr.judge.history import History
 from adaptlr.judge.thresholds import Thresholds
@@ -69,6 +69,10 @@ def _though_it_swings(history: History, reading: Reading, limits: Thresholds) ->
     return stalled.thrown(history, reading, dataclasses.replace(limits, swing=1.0))
 
 
+def _no_shift(history: History, *_: object) -> tuple[History, None]:
+    return history, None
+
+
 def _only_the_first(ring: Ring, _: int) -> bool:
     return not len(ring)
 
@@ -97,6 +101,8 @@ _OFF: dict[str, tuple[tuple[object, str, object], ...]] = {
     "come-back": ((heat, "_may_come_back", _never),),
     "slow-down": ((policy, "worth_a_try", _never),),
     "undo": ((policy, "Raise", _never),),
+    "outgrown": ((policy, "_has_outgrown", _never),),
+    "shift": ((shift, "shift", _no_shift),),
     "batch-noise": ((History, "most_noise", 0.0),),
     "snapshots": ((Ring, "due", _only_the_first),),
 }
