@@ -116,10 +116,11 @@ def stuck(history: History, reading: Reading, limits: Thresholds) -> Finding | N
 
     The steps may be small by now: those weights have grown, or their units have been driven to where they no longer answer.
 
-    Where batches differ by much, a loss may fall for long without being lowest: a net that has learned something is then left to a
-    schedule that comes down.
+    A net that has learned something is left to a schedule that comes down: a plateau may end there.
 
-    Source: 447 recorded runs of 72 nets; of those that it held against, 60 were ruined and 3 trained well.
+    Source: 447 recorded runs of 72 nets; of those that it held against, 60 were ruined and 3 trained well. Left to schedules that
+    come down, two of 208 others end better, by 0.15 and 0.33 of the best fixed learning rate's result, and none worse; on flat ones
+    four of 57 would be lost.
     """
     since, total = history.age - history.best_age, history.outlook.total_steps
     if since < limits.stuck_steps or history.best < limits.stuck_best * history.start_level:
@@ -128,14 +129,12 @@ def stuck(history: History, reading: Reading, limits: Thresholds) -> Finding | N
         return None
     if total is not None and not (limits.stuck_share * total <= since and 2 * reading.step < total):
         return None
-    now = history.median(8)
-    noisy = history.noise > limits.bounce_frac * now
-    if noisy and now < limits.learned_frac * history.start_level and _comes_down(history, reading):
+    if history.best < limits.learned_frac * history.start_level and _comes_down(history, reading):
         return None
     wild = thrown_far(history, reading, limits)
     if not wild:
         return None
-    ratio = max(history.groups[i].largest for i in wild)
+    ratio, now = max(history.groups[i].largest for i in wild), history.median(8)
     text = (
         f"{sentence_groups(reading, wild)} too hot: updates of up to {number(ratio)} of the weights have replaced them, "
         f"and the loss, {said(history, now)}, has not been lower for {since} steps"
