@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from experiments.gauntlet.faults import FAULTS
+from experiments.gauntlet.methods.ablation import WITHOUT
 from experiments.gauntlet.published import decided
 from experiments.gauntlet.recovered import Scored
 
@@ -34,6 +35,8 @@ def markdown(summary: Mapping[str, Any], cells: Sequence[Scored]) -> str:
         parts += ["", "## Healthy runs that were changed, of all healthy ones, by plan", "", changed_table(summary["methods"])]
     if any(m["late_breaks"] for m in summary["methods"].values()):
         parts += ["", "## Late breaks", "", late_table(summary["methods"])]
+    if any(m.startswith(WITHOUT) for m in summary["methods"]):
+        parts += ["", "## What each rule is worth", "", ablation_table(cells)]
     parts += ["", "## Column by column: mean recovered, and the worst cell", "", column_table(cells)]
     parts += ["", "## adaptlr's worst cells and what it cost healthy ones", "", worst_table(cells, "adaptlr")]
     return "\n".join(parts) + "\n"
@@ -80,6 +83,26 @@ def column_table(cells: Iterable[Scored]) -> str:
             row.append(f"**{text}**" if text and means[m] == best else text)
         rows.append(row)
     return _table(["column", *methods], rows)
+
+
+def ablation_table(cells: Iterable[Scored]) -> str:
+    """What becomes of the runs without late breaks when a rule is off: the most needed rule first."""
+    by: dict[str, dict[tuple[str, str], Scored]] = {}
+    for c in cells:
+        if c.fault == "none":
+            by.setdefault(c.method, {})[c.column, c.plan] = c
+    rows = []
+    for method in (m for m in by if m.startswith(WITHOUT)):
+        pairs = [(cell, with_it) for place, cell in by[method].items() if (with_it := by["adaptlr"].get(place))]
+        differ = [a.recovered - b.recovered for a, b in pairs if _metrics(a) != _metrics(b)]
+        mean = sum(differ) / len(pairs)
+        rows.append((mean, method.removeprefix(WITHOUT), len(differ), min(differ, default=0.0), max(differ, default=0.0)))
+    head = ["off", "cells that differ", "mean of all", "most lost", "most gained"]
+    return _table(head, [[name, n, f"{mean:+.4f}", f"{low:+.2f}", f"{high:+.2f}"] for mean, name, n, low, high in sorted(rows)])
+
+
+def _metrics(cell: Scored) -> list[Any]:
+    return [r["metric"] for r in cell.rows]
 
 
 def worst_table(cells: Iterable[Scored], method: str, n: int = 25) -> str:

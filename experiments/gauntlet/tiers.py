@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from experiments.gauntlet.cells import GRID, OWN, REVERSED, SLICE, Cell, Column, edge, hot_group, uniform
 from experiments.gauntlet.methods import METHODS
+from experiments.gauntlet.methods.ablation import WITHOUT
 from experiments.gauntlet.optimizers import OPTIMIZERS
 from experiments.gauntlet.recovered import Oracle
 from experiments.gauntlet.schedules import SCHEDULES
@@ -277,7 +278,7 @@ TIERS: dict[str, Tier] = {
         Tier(
             name="ablation",
             columns=_ABLATION,
-            methods=("plain", "adaptlr", "adaptlr-blind", *(m for m in METHODS if m.startswith("without-"))),
+            methods=("plain", "adaptlr", "adaptlr-blind", *(m for m in METHODS if m.startswith(WITHOUT))),
             seeds=(0,),
             late_columns=tuple(c for c in _STANDARD_LATE if c in _ABLATION),
         ),

@@ -17,6 +17,8 @@ from adaptlr.records import Finding, Reading
 from experiments.gauntlet.job import Job
 from experiments.gauntlet.methods.adapt import AdaptLR
 
+WITHOUT = "without-"  # begins the name of a method that lacks one rule
+
 
 class Without(AdaptLR):
     """One rule is off from the controller's making to the run's end."""
@@ -112,7 +114,7 @@ ABLATIONS: tuple[type[Without], ...] = tuple(
     type(
         f"Without_{name}",
         (Without,),
-        {"name": f"without-{name}", "off": name, "settings": f"as adaptlr, with {name} off", "__module__": __name__},
+        {"name": f"{WITHOUT}{name}", "off": name, "settings": f"as adaptlr, with {name} off", "__module__": __name__},
     )
     for name in _OFF
 )
