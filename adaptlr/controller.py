@@ -19,7 +19,7 @@ from adaptlr import wrapped
 from adaptlr.act import snapshot
 from adaptlr.act.optimizer import OptimizerPort, TorchOptimizer
 from adaptlr.act.scale import StepScale
-from adaptlr.act.snapshot import Ring, Stateful, capture, restore
+from adaptlr.act.snapshot import Ring, Stateful, all_of, capture, restore
 from adaptlr.judge.control import Control, GroupControl, Refuge, Settings, annealed, hold_all, measured, widened
 from adaptlr.judge.detect import observe
 from adaptlr.judge.doubt import acquit, tried
@@ -110,9 +110,7 @@ class Controller:
         self._model = unwrap(model)
         self._device = torch.device(snapshot_device) if snapshot_device is not None else None
         self._port = TorchOptimizer(optimizer, self._device) if isinstance(optimizer, torch.optim.Optimizer) else optimizer
-        self._extras: tuple[Stateful, ...] = (
-            () if scaler is None else tuple(scaler) if isinstance(scaler, list | tuple) else (scaler,)  # type: ignore[arg-type]
-        )
+        self._extras = all_of(scaler)
         self._announce = announce or _warn
         self._observer = Observer(self._model, self._port, stages, self.sampling, self._ranks)
         self.trace = Trace(

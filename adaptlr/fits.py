@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from adaptlr.act.snapshot import Stateful
+from adaptlr.act.snapshot import Stateful, all_of
 from adaptlr.controller import STATE_VERSION, AdaptLRWarning, Controller, sentence
 from adaptlr.judge.control import Settings
 from adaptlr.judge.thresholds import Thresholds
@@ -128,6 +128,7 @@ class Fits(Records):
         trace: a path for the JSON Lines trace, numbered where there is a file already (later fits); None keeps traces in memory.
         thresholds, settings, sampling: what counts as wrong, what may be done, how much is measured.
         snapshot_device: where snapshots are kept; None keeps them beside the model.
+        also: what else goes back with a rollback, by ``state_dict`` and ``load_state_dict``: a moving average of the weights, say.
     """
 
     _frameworks: tuple[str, ...] = ()  # packages between the user's call and ours: warnings name the line before them
@@ -142,6 +143,7 @@ class Fits(Records):
         settings: Settings | None = None,
         sampling: Sampling | None = None,
         snapshot_device: torch.device | str | None = None,
+        also: Stateful | Sequence[Stateful] | None = None,
     ) -> None:
         self._trace_path = None if trace is None else Path(trace)
         self._options: dict[str, Any] = {
@@ -152,6 +154,7 @@ class Fits(Records):
             "sampling": sampling,
             "snapshot_device": snapshot_device,
         }
+        self._also = also
         self._forget()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -165,18 +168,18 @@ class Fits(Records):
         model: torch.nn.Module,
         optimizer: torch.optim.Optimizer,
         *,
-        scaler: Stateful | None = None,
+        beside: Sequence[Stateful | None] = (),
         wrapped: torch.nn.Module | None = None,
         total_steps: int | None = None,
         had_steps: int = 0,
     ) -> None:
         """A fit begins, or goes on: of ``total_steps`` so many were had before. ``wrapped`` is the model as the framework runs it:
-        several processes are told by its DDP wrapper."""
+        several processes are told by its DDP wrapper. ``beside`` is what its framework has that goes back with it: a GradScaler."""
         self._end()  # of a fit that broke where its framework tells nobody
         controller = Controller(
             model,
             optimizer,
-            scaler=scaler,
+            scaler=all_of(*beside, self._also),
             trace=None if self._trace_path is None else free_path(self._trace_path),
             total_steps=self._length(None if total_steps is None else total_steps - had_steps),
             peak_lrs=_peak_lrs(optimizer),

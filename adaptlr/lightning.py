@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ except ModuleNotFoundError as error:
         raise
     raise ModuleNotFoundError("adaptlr.lightning needs Lightning: pip install 'lightning>=2'", name="lightning") from error
 
+from adaptlr.act.snapshot import Stateful
 from adaptlr.fits import Fits
 from adaptlr.judge.control import Settings
 from adaptlr.judge.thresholds import Thresholds
@@ -51,6 +52,8 @@ class AdaptLR(Fits, pl.Callback):
         trace: a path for the JSON Lines trace, numbered where there is a file already (later fits); None keeps traces in memory.
         thresholds, settings, sampling: what counts as wrong, what may be done, how much is measured.
         snapshot_device: where snapshots are kept; None keeps them beside the model.
+        also: what else goes back with a rollback, by ``state_dict`` and ``load_state_dict``. The averages that WeightAveraging and
+            StochasticWeightAveraging keep do by themselves.
 
     What it says comes as :class:`~adaptlr.controller.AdaptLRWarning`, at the line that called fit.
 
@@ -74,6 +77,7 @@ class AdaptLR(Fits, pl.Callback):
         settings: Settings | None = None,
         sampling: Sampling | None = None,
         snapshot_device: torch.device | str | None = None,
+        also: Stateful | Sequence[Stateful] | None = None,
     ) -> None:
         super().__init__(
             act=act,
@@ -83,6 +87,7 @@ class AdaptLR(Fits, pl.Callback):
             settings=settings,
             sampling=sampling,
             snapshot_device=snapshot_device,
+            also=also,
         )
         self._optimizer, self._model, self._loss = optimizer, model, loss
 
@@ -99,7 +104,7 @@ class AdaptLR(Fits, pl.Callback):
         self._begin(
             self._model_of(pl_module),
             self._optimizer_of(trainer),
-            scaler=scaler,
+            beside=(scaler, *_averages(trainer)),
             wrapped=trainer.strategy.model,
             total_steps=_steps(trainer),
             had_steps=trainer.global_step // max(1, len(trainer.optimizers)),
@@ -160,6 +165,12 @@ class AdaptLR(Fits, pl.Callback):
         # Lightning divides the loss for accumulated gradients, but hands on other entries as they are.
         share = trainer.accumulate_grad_batches if module.automatic_optimization and self._loss == "loss" else 1
         return outputs[self._loss] if share == 1 else outputs[self._loss] * share
+
+
+def _averages(trainer: pl.Trainer) -> list[nn.Module]:
+    """Of the weights, as Lightning's callbacks keep them, who hand them to nobody: what was ruined would stay in them."""
+    kept = [getattr(cb, "_average_model", None) for cb in trainer.callbacks]  # type: ignore[attr-defined]
+    return [average for average in kept if isinstance(average, nn.Module)]
 
 
 def _steps(trainer: pl.Trainer) -> int | None:

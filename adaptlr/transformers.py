@@ -49,6 +49,7 @@ class AdaptLR(Fits, TrainerCallback):
         trace: a path for the JSON Lines trace, numbered where there is a file already (later fits); None keeps traces in memory.
         thresholds, settings, sampling: what counts as wrong, what may be done, how much is measured.
         snapshot_device: where snapshots are kept; None keeps them beside the model.
+        also: what else goes back with a rollback, by ``state_dict`` and ``load_state_dict``: a moving average of the weights, say.
 
     What it says comes as :class:`~adaptlr.controller.AdaptLRWarning`, at the line that called train.
 
@@ -74,7 +75,7 @@ class AdaptLR(Fits, TrainerCallback):
         self._begin(
             kwargs["model"],
             kwargs["optimizer"],
-            scaler=trainer.accelerator.scaler,
+            beside=(trainer.accelerator.scaler,),
             wrapped=trainer.model_wrapped,
             total_steps=state.max_steps,
             had_steps=state.global_step,

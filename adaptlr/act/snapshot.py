@@ -88,6 +88,17 @@ def unpack(packed: dict[str, Any], optimizer: OptimizerPort) -> Snapshot:
     )
 
 
+def all_of(*given: Stateful | Sequence[Stateful] | None) -> tuple[Stateful, ...]:
+    """Each thing that is to go back with the run, whether given alone or among others."""
+    out: list[Stateful] = []
+    for part in given:
+        if isinstance(part, Sequence):
+            out += part
+        elif part is not None:
+            out.append(part)
+    return tuple(out)
+
+
 def _tensors(model: nn.Module, optimizer: OptimizerPort) -> Iterator[tuple[str, Tensor]]:
     """What a step may change. Not the weights that are frozen and in no group: below adapters they are most of the memory."""
     groups = optimizer.params()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from fastai.callback.training import GradientAccumulation
 from fastai.learner import SkipToEpoch
 from fastprogress.fastprogress import ConsoleProgressBar, printing
 
+from adaptlr.act.snapshot import Stateful, all_of
 from adaptlr.controller import AdaptLRWarning, Controller, sentence
 from adaptlr.fastai.optimizer import port_of
 from adaptlr.fits import Records, caller_outside, free_path
@@ -42,6 +43,7 @@ class AdaptLR(Records, Callback):
         trace: a path for the JSON Lines trace, numbered where there is a file already (later fits); None keeps traces in memory.
         thresholds, settings, sampling: what counts as wrong, what may be done, how much is measured.
         snapshot_device: where snapshots are kept; None keeps them beside the model.
+        also: what else goes back with a rollback, by ``state_dict`` and ``load_state_dict``: a moving average of the weights, say.
 
     What it says comes as :class:`~adaptlr.controller.AdaptLRWarning`, at the line that called fit. Records outlive the fit, but not
     a copy or a pickle of the callback (``learn.export``): keep them with ``cb.trace.save(path)``.
@@ -68,10 +70,12 @@ class AdaptLR(Records, Callback):
         settings: Settings | None = None,
         sampling: Sampling | None = None,
         snapshot_device: torch.device | str | None = None,
+        also: Stateful | Sequence[Stateful] | None = None,
     ) -> None:
         super().__init__()
         self._trace_path = None if trace is None else Path(trace)
         self._snapshot_device = None if snapshot_device is None else torch.device(snapshot_device)
+        self._also = also
         self._options: dict[str, Any] = {
             "act": act,
             "stages": stages,
@@ -130,7 +134,7 @@ class AdaptLR(Records, Callback):
         controller = Controller(
             learn.model,
             port_of(learn.opt, self._snapshot_device),
-            scaler=vars(learn).get("scaler"),  # MixedPrecision's; by vars, since a Learner also has whatever its model has
+            scaler=all_of(vars(learn).get("scaler"), self._also),  # MixedPrecision's; a Learner also has whatever its model has
             trace=None if self._trace_path is None else free_path(self._trace_path),
             snapshot_device=self._snapshot_device,
             total_steps=self._length(_optimizer_steps(learn)),

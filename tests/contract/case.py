@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,20 @@ class InterruptionError(Exception):
     """Raised by the data in the middle of a run."""
 
 
+class Beside:
+    """Something that goes back with a run: it counts how often it is asked for its state, and notes what it gets back."""
+
+    def __init__(self) -> None:
+        self.asked, self.back = 0, list[int]()
+
+    def state_dict(self) -> dict[str, Any]:
+        self.asked += 1
+        return {"asked": self.asked}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.back.append(state_dict["asked"])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Case:
     """What is run. ``lr`` is each parameter group's, constant but for what the loop's own scheduler multiplies it by."""
@@ -29,6 +44,7 @@ class Case:
     act: bool = True
     decay: float = 1.0  # the learning rate's factor each step, applied after it: lr x decay ** step
     interrupt_at: int | None = None  # batch at which the data raises InterruptionError
+    also: Beside | None = None  # goes back with a rollback
 
 
 @dataclass(frozen=True, kw_only=True)

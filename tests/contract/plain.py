@@ -18,7 +18,9 @@ def run(case: Case) -> Run:
     losses, lrs, interrupted, ctl = [], [], False, None
     with ExitStack() as stack:
         if case.watch:
-            ctl = stack.enter_context(Controller(net, optimizer, act=case.act, total_steps=case.epochs * BATCHES, peak_lrs=case.lr))
+            ctl = stack.enter_context(
+                Controller(net, optimizer, act=case.act, scaler=case.also, total_steps=case.epochs * BATCHES, peak_lrs=case.lr)
+            )
         try:
             for epoch in range(case.epochs):
                 for i, (x, y) in enumerate(loader(case)):

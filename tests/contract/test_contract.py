@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from torch import nn
 
 from adaptlr import Action, Reading
 from tests.contract import plain, with_accelerate, with_fastai, with_lightning, with_transformers
-from tests.contract.case import BATCHES, Case, Loop, Run
+from tests.contract.case import BATCHES, Beside, Case, Loop, Run
 
 LOOPS: dict[str, Loop] = {  # a run is made once, and only read here
     "plain": cache(plain.run),
@@ -111,6 +112,16 @@ def test_a_ruined_run_trains(loop: Loop) -> None:
     first, last = run.losses[:BATCHES], run.losses[-BATCHES:]
     assert all(map(math.isfinite, last))
     assert statistics.mean(last) < 0.9 * statistics.median(first)
+
+
+@every_loop
+def test_what_else_is_given_goes_back_with_a_rollback(loop: Loop) -> None:
+    also = Beside()
+    run = loop(dataclasses.replace(RUINED, also=also))
+    back = [d.restored_step for d in run.decisions if d.action is Action.ROLLBACK]
+    assert back
+    assert also.back[back.index(0)] == 1, "the state at the start is the first that it was asked for"
+    assert len(also.back) == len(back)
 
 
 @every_loop

@@ -42,7 +42,7 @@ def run(case: Case) -> Run:
     learn: Any = Learner(DataLoaders(data, []), net, loss_func=nn.CrossEntropyLoss(), opt_func=adam, splitter=groups)
     learn.remove_cb(ProgressCallback)
     learn.logger = noop
-    cb, log, interrupted = AdaptLR(act=case.act), Notes(case.decay), False
+    cb, log, interrupted = AdaptLR(act=case.act, also=case.also), Notes(case.decay), False
     try:
         learn.fit(case.epochs, list(case.lr), cbs=[log, cb] if case.watch else log)
     except InterruptionError:

@@ -37,7 +37,7 @@ class Module(pl.LightningModule):
 
 def run(case: Case) -> Run:
     net = model().train()
-    module, cb, interrupted = Module(net, case), AdaptLR(model="net", act=case.act), False
+    module, cb, interrupted = Module(net, case), AdaptLR(model="net", act=case.act, also=case.also), False
     trainer = pl.Trainer(
         max_epochs=case.epochs,
         accelerator="cpu",

@@ -53,7 +53,7 @@ def run(case: Case) -> Run:
     net = WithLoss(*model())
     adam = torch.optim.Adam([{"params": ps, "lr": lr} for ps, lr in zip(groups(net), case.lr, strict=True)])
     schedule: Any = torch.optim.lr_scheduler.ExponentialLR(adam, case.decay)
-    notes, cb, interrupted = Notes(), AdaptLR(act=case.act), False
+    notes, cb, interrupted = Notes(), AdaptLR(act=case.act, also=case.also), False
     with tempfile.TemporaryDirectory() as folder:
         args = TrainingArguments(
             output_dir=folder,

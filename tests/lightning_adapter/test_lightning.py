@@ -12,7 +12,9 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
+from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from adaptlr import AdaptLRWarning
 from adaptlr.fits import _peak_lrs
@@ -232,6 +234,26 @@ class TestNoHarm:
         assert not cb.decisions
         for (name, a), b in zip(watched.state_dict().items(), plain.state_dict().values(), strict=True):
             assert torch.equal(a, b), name
+
+
+class TestAnAverageOfTheWeights:
+    """Lightning's callbacks give the net their average at the end: what was ruined may not stay in it."""
+
+    def net(self, lr: float, *, watch: bool = True) -> nn.Module:
+        torch.manual_seed(0)
+        module = Module(lr)
+        average = WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(0.9))
+        fit(module, average, *[AdaptLR()] * watch, max_epochs=3)
+        return module.net
+
+    @ignore_what_it_says
+    def test_goes_back_with_a_rollback(self) -> None:
+        largest = max(float(p.detach().abs().max()) for p in self.net(1e4).parameters())
+        assert largest < 10, "one step at this learning rate makes weights of hundreds, of which a tenth would stay"
+
+    def test_is_the_same_without_one(self) -> None:
+        watched, plain = self.net(3e-3), self.net(3e-3, watch=False)
+        assert all(torch.equal(a, b) for a, b in zip(watched.parameters(), plain.parameters(), strict=True))
 
 
 class TestManualOptimization:
