@@ -156,9 +156,9 @@ class TestStuck:
             pytest.param({"lowest": 0.8}, None, id="learned-much"),
             pytest.param({"per_step": 0.997}, None, id="the-loss-falls"),
             pytest.param({"lowest": 1.2}, 46, id="learned-something"),
-            pytest.param({"lowest": 1.1, "noise": 0.1, "anneal": 0.99}, None, id="learned-noisily-and-the-schedule-comes-down"),
-            pytest.param({"lowest": 1.2, "anneal": 0.99}, None, id="learned-evenly-and-the-schedule-comes-down"),
-            pytest.param({"lowest": 1.1, "anneal": 1.01}, 46, id="learned-and-the-schedule-goes-up"),
+            pytest.param({"lowest": 1.2, "ratio": 0.02, "anneal": 0.99}, None, id="learned-and-a-fast-schedule-comes-down"),
+            pytest.param({"lowest": 1.2, "ratio": 0.004, "anneal": 0.99}, 46, id="learned-and-a-slow-schedule-comes-down"),
+            pytest.param({"lowest": 1.2, "ratio": 0.02, "anneal": 1.01}, 46, id="learned-and-a-fast-schedule-goes-up"),
             pytest.param({"noise": 0.1, "anneal": 0.99}, 46, id="learned-little-and-the-schedule-comes-down"),
         ],
     )
@@ -171,6 +171,7 @@ class TestStuck:
             "travel": 0.6,
             "lowest": 1.8,
             "per_step": 1.0,
+            "ratio": 0.005,
             **run,
         }
         losses = (
@@ -183,7 +184,7 @@ class TestStuck:
         )
         history, found = History(outlook=Outlook(total_steps=how["total"])), []
         for i, loss in enumerate(losses):
-            g = group(ratio=how["first"] if i == 3 else 0.005, rho=100.0, lr=1e-3 * how["anneal"] ** i)
+            g = group(ratio=how["first"] if i == 3 else how["ratio"], rho=100.0, lr=1e-3 * how["anneal"] ** i)
             g = dataclasses.replace(g, travel=how["travel"])
             history, findings = observe(history, reading(i, loss, g), LIMITS)
             found += [(f.step, f.kind) for f in findings]
