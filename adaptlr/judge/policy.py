@@ -369,7 +369,7 @@ def _warm(
 
 
 def _has_outgrown(control: Control, history: History) -> bool:
-    """What broke the net once, and early, need not break it now that it has learned something: it is steepest at first.
+    """What broke the net once, early as a rule, need not break it now that it has learned something: it is steepest at first.
 
     Source: 19 tasks of regression and likelihoods at learning rates from 1e-6 to 10, where nine runs of 304 go otherwise, seven of
     them better, by up to 0.23 of the best fixed learning rate's result; and 785 recorded runs of 158 columns that had been rolled
