@@ -134,7 +134,8 @@ class AdaptLR(Records, Callback):
         controller = Controller(
             learn.model,
             port_of(learn.opt, self._snapshot_device),
-            scaler=all_of(vars(learn).get("scaler"), self._also),  # MixedPrecision's; a Learner also has whatever its model has
+            # MixedPrecision's scaler; by vars, since a Learner also has whatever its model has
+            scaler=all_of(vars(learn).get("scaler"), self._also),
             trace=None if self._trace_path is None else free_path(self._trace_path),
             snapshot_device=self._snapshot_device,
             total_steps=self._length(_optimizer_steps(learn)),

@@ -35,7 +35,7 @@ def markdown(summary: Mapping[str, Any], cells: Sequence[Scored]) -> str:
         parts += ["", "## Healthy runs that were changed, of all healthy ones, by plan", "", changed_table(summary["methods"])]
     if any(m["late_breaks"] for m in summary["methods"].values()):
         parts += ["", "## Late breaks", "", late_table(summary["methods"])]
-    if any(m.startswith(WITHOUT) for m in summary["methods"]):
+    if "adaptlr" in summary["methods"] and any(m.startswith(WITHOUT) for m in summary["methods"]):
         parts += ["", "## What each rule is worth", "", ablation_table(cells)]
     parts += ["", "## Column by column: mean recovered, and the worst cell", "", column_table(cells)]
     parts += ["", "## adaptlr's worst cells and what it cost healthy ones", "", worst_table(cells, "adaptlr")]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from experiments.gauntlet.cells import OWN, SLICE, Cell, Column, uniform
 from experiments.gauntlet.job import Job, prepare
 from experiments.gauntlet.methods import METHODS, Plain
+from experiments.gauntlet.methods.ablation import WITHOUT
 from experiments.gauntlet.methods.auto_trainer import ATTEMPTS, Signs, symptom
 from experiments.gauntlet.run import run_cell
 
@@ -31,7 +32,7 @@ def train(method: str, job: Job) -> Plain:
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "adam"])
-@pytest.mark.parametrize("method", [m for m in METHODS if not m.startswith("without-")])
+@pytest.mark.parametrize("method", [m for m in METHODS if not m.startswith(WITHOUT)])
 @pytest.mark.filterwarnings("ignore")  # of the peers' packages
 def test_every_method_learns_at_a_good_learning_rate(method: str, optimizer: str) -> None:
     column = Column.parse(f"cancer/mlp-bn/{optimizer}/one-cycle")
@@ -56,11 +57,11 @@ def test_a_rule_that_is_off_says_nothing_and_is_on_again_afterwards(off: str, ki
         return {k for f in findings for k in f["kinds"]}
 
     assert kind in kinds("adaptlr")
-    assert kind not in kinds(f"without-{off}")
+    assert kind not in kinds(f"{WITHOUT}{off}")
     assert kind in kinds("adaptlr")
 
 
-@pytest.mark.parametrize("method", [m for m in METHODS if m.startswith("without-")])
+@pytest.mark.parametrize("method", [m for m in METHODS if m.startswith(WITHOUT)])
 def test_every_rule_that_is_off_has_a_place_to_be_off(method: str) -> None:
     """A rule that was renamed would be patched under its old name: this fails then."""
     row = run_cell(Cell(column=Column.parse("cancer/mlp/adam/flat"), plan=uniform(1e-3), seed=0), method, "")

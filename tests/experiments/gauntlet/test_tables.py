@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from experiments.gauntlet.methods.ablation import WITHOUT
 from experiments.gauntlet.recovered import score
-from experiments.gauntlet.tables import ablation_table
+from experiments.gauntlet.score import summarise
+from experiments.gauntlet.tables import ablation_table, markdown
 from tests.experiments.gauntlet.rows import row
 
 
@@ -16,3 +17,11 @@ def test_what_a_rule_is_worth_is_the_difference_its_absence_makes() -> None:
     late = [row(0.5, method=m, fault="ramp") for m in ("adaptlr", f"{WITHOUT}stall")]
     lines = ablation_table(score([*plain, *ours, *off, *same, *late])).splitlines()
     assert lines[2:] == ["| stall | 2 | -0.0500 | -0.25 | +0.10 |", "| soon | 0 | +0.0000 | +0.00 | +0.00 |"]
+
+
+def test_a_rule_is_worth_nothing_known_where_nothing_has_it() -> None:
+    """``--methods plain,without-stall``: the page is written all the same."""
+    cells = score([row(0.9), row(0.6, lr=1.0), row(0.8, lr=1.0, method=f"{WITHOUT}stall")])
+    page = markdown({"command": "", "methods": summarise(cells, {}), "halves": {"tuned": {}, "held-out": {}}}, cells)
+    assert f"| {WITHOUT}stall | 0.750 |" in page
+    assert "What each rule is worth" not in page
