@@ -62,7 +62,8 @@ class Controller:
         snapshot_device: where snapshots are kept; None keeps them beside the model.
         total_steps: optimizer steps of the whole run, if known: what is too cold, and how far to raise or to cut, depends on it.
         peak_lrs: the largest learning rate that the schedule will give each group, if known: a warm-up is then judged by where it
-            goes, and advice is put in those terms.
+            goes, and advice is put in those terms. What torch's schedulers have noted by the time that the controller is entered
+            need not be said.
         announce: called with every new finding and decision; None warns with :class:`AdaptLRWarning`.
         process_group: the processes that train this model together, if ``model`` does not say: a DistributedDataParallel wrapper
             and ``fully_shard`` do. All of them judge the same numbers and do the same; the first alone announces, and writes the
@@ -180,6 +181,8 @@ class Controller:
             raise RuntimeError("this controller is already watching: leave its `with` block before entering it again")
         if self._observer.step == 0:
             outlook = dataclasses.replace(self._history.outlook, continued=self._port.has_stepped())
+            if outlook.peak_lrs is None and isinstance(self._port, TorchOptimizer) and (noted := self._port.peak_lrs()):
+                outlook = dataclasses.replace(outlook, peak_lrs=tuple(noted))
             self._history = dataclasses.replace(self._history, outlook=outlook)
         if self.act and not len(self._ring):
             self._snapshot()

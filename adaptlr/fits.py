@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from adaptlr.act.optimizer import peak_lrs
 from adaptlr.act.snapshot import Stateful, all_of
 from adaptlr.controller import STATE_VERSION, AdaptLRWarning, Controller, sentence
 from adaptlr.judge.control import Settings
@@ -182,7 +183,7 @@ class Fits(Records):
             scaler=all_of(*beside, self._also),
             trace=None if self._trace_path is None else free_path(self._trace_path),
             total_steps=self._length(None if total_steps is None else total_steps - had_steps),
-            peak_lrs=_peak_lrs(optimizer),
+            peak_lrs=peak_lrs(optimizer),
             announce=self._say,
             process_group=None if wrapped is None else group_of(wrapped),
             **self._options,
@@ -198,12 +199,6 @@ class Fits(Records):
         file, number, module = caller_outside("adaptlr", "contextlib", "torch", *self._frameworks)
         with tqdm.external_write_mode(file=sys.stderr):  # half-drawn bars make room, and are drawn again below
             warnings.warn_explicit(text, AdaptLRWarning, file, number, module)
-
-
-def _peak_lrs(optimizer: torch.optim.Optimizer) -> Sequence[float]:
-    """The largest learning rate that the schedule gives each group, as torch's schedulers note it: ``max_lr`` is OneCycleLR's;
-    a warm-up begins below ``initial_lr`` and ends there."""
-    return [float(group.get("max_lr", group.get("initial_lr", group["lr"]))) for group in optimizer.param_groups]
 
 
 def caller_outside(*packages: str) -> tuple[str, int, str]:

@@ -124,6 +124,12 @@ def put_back(saved: Any, current: Any) -> Any:
     return copy_tensors(saved)
 
 
+def peak_lrs(optimizer: torch.optim.Optimizer) -> list[float]:
+    """The largest learning rate that the schedule gives each group, as torch's schedulers note it: ``max_lr`` is OneCycleLR's;
+    a warm-up begins below ``initial_lr`` and ends there. CyclicLR notes its lowest alone."""
+    return [float(group.get("max_lr", group.get("initial_lr", group["lr"]))) for group in optimizer.param_groups]
+
+
 class TorchOptimizer:
     """A ``torch.optim.Optimizer``, watched through its own step hooks.
 
@@ -219,6 +225,11 @@ class TorchOptimizer:
 
     def has_stepped(self) -> bool:
         return any(tells_of_steps(self.optimizer.state[p]) for p in _kept_of(self.optimizer.state))
+
+    def peak_lrs(self) -> list[float] | None:
+        """As :func:`peak_lrs`, if one of torch's schedulers has been made for this optimizer; None if nothing is noted."""
+        noted = all("initial_lr" in group for group in self.optimizer.param_groups)
+        return peak_lrs(self.optimizer) if noted else None
 
     def skips(self) -> Tensor | None:
         return getattr(self.optimizer, "found_inf", None)  # a GradScaler leaves it there while a fused optimizer steps

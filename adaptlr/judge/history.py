@@ -215,9 +215,13 @@ class History:
         learned = any(g.provenance.has_learned and not g.frozen for g in reading.groups)
         return _PACE_OF_TRAINED * self.outlook.small_steps if learned else 1.0
 
+    def peak(self, group: GroupReading) -> float:
+        """The largest learning rate of a group's schedule, as far as that is known."""
+        return self.outlook.peak(group.index, self._schedule(group)[1])
+
     def of_peak(self, group: GroupReading) -> float:
-        """A group's learning rate over the largest of its schedule, as far as that is known."""
-        return group.lr / self.outlook.peak(group.index, self._schedule(group)[1])
+        """A group's learning rate over that."""
+        return group.lr / self.peak(group)
 
     def pace_now(self, group: GroupReading, reading: Reading) -> float:
         """:meth:`pace` at this point of the group's schedule."""

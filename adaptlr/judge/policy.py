@@ -396,7 +396,7 @@ def _of_schedule(control: Control, reading: Reading, starved: tuple[int, ...], h
     fed = [g for g in reading.groups if g.index not in starved and not g.frozen]
     best = max(fed, key=lambda g: g.effective_lr)
     if history.outlook.peak_lrs and best.index < len(history.outlook.peak_lrs):
-        return number(history.outlook.peak_lrs[best.index] * control.groups[best.index].scale)
+        return number(history.peak(best) * control.groups[best.index].scale)
     return f"that of group {best.index} ({number(best.effective_lr)} at this step)"
 
 

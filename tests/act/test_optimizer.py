@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from adaptlr.act.optimizer import OptimizerPort, TorchOptimizer, copy_tensors, put_back
+from adaptlr.act.optimizer import OptimizerPort, TorchOptimizer, copy_tensors, peak_lrs, put_back
 from adaptlr.fastai.optimizer import FastaiOptimizer
 
 LR, DECAY = 1e-2, 0.1
@@ -249,3 +249,16 @@ def test_whether_it_has_stepped_before_is_known_from_its_state(name: str) -> Non
     weight.grad = torch.ones(3, 4)
     optimizer.step()
     assert port.has_stepped()
+
+
+def test_the_peaks_that_schedulers_note() -> None:
+    def sgd() -> torch.optim.Optimizer:
+        return torch.optim.SGD([{"params": [nn.Parameter(torch.ones(1))], "lr": lr} for lr in (1e-3, 1e-2)])
+
+    warm_up, one_cycle, none = sgd(), sgd(), sgd()
+    torch.optim.lr_scheduler.LambdaLR(warm_up, lambda step: min(1.0, step / 10))
+    torch.optim.lr_scheduler.OneCycleLR(one_cycle, max_lr=[0.1, 0.2], total_steps=10)
+    assert warm_up.param_groups[0]["lr"] == 0.0
+    assert one_cycle.param_groups[0]["lr"] < 0.01
+    assert [peak_lrs(o) for o in (warm_up, one_cycle, none)] == [[1e-3, 1e-2], [0.1, 0.2], [1e-3, 1e-2]]
+    assert [TorchOptimizer(o).peak_lrs() for o in (warm_up, one_cycle, none)] == [[1e-3, 1e-2], [0.1, 0.2], None]

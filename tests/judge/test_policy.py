@@ -388,6 +388,16 @@ class TestFeed:
         assert [g.ceiling for g in control.groups] == [0.01, 0.01, None]  # what the user feeds is left alone
         assert decision.advice == "Next time: one learning rate for all groups, 0.01"
 
+    def test_a_schedule_that_goes_above_what_was_noted_of_it_is_advised_as_it_was_seen(self) -> None:
+        """CyclicLR notes its lowest."""
+        two = (group(0, lr=1e-6), group(1, lr=1e-2))
+        past = History(outlook=Outlook(peak_lrs=(1e-8, 1e-4)))
+        _, decision = decide(
+            Settings(), Control(groups=(GroupControl(),) * 2), (finding(Kind.STARVED, 0),), reading(3, 2.3, *two), past, (START,)
+        )
+        assert decision is not None
+        assert decision.advice == "Next time: one learning rate for all groups, 0.01"
+
     @pytest.mark.parametrize(
         ("broke", "scale"),
         [(math.inf, 1e4), (3e-3, 3e3), (1.1e-5, None)],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import importlib
-import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from adaptlr import AdaptLRWarning
-from adaptlr.fits import _peak_lrs
 from adaptlr.lightning import AdaptLR
 from tests.contract.case import BATCHES, Case, loader, model
 
@@ -344,18 +342,6 @@ def test_it_warns_at_the_line_that_called_fit() -> None:
     ours = [w for w in caught if issubclass(w.category, AdaptLRWarning)]
     assert {w.filename for w in ours} == {__file__}
     assert cb.decisions[0].message in str(ours[0].message)
-
-
-def test_the_peak_of_a_schedule() -> None:
-    def sgd() -> torch.optim.Optimizer:
-        return torch.optim.SGD([{"params": [nn.Parameter(torch.ones(1))], "lr": lr} for lr in (1e-3, 1e-2)])
-
-    warm_up, one_cycle, none = sgd(), sgd(), sgd()
-    torch.optim.lr_scheduler.LambdaLR(warm_up, lambda step: min(1.0, step / 10))
-    torch.optim.lr_scheduler.OneCycleLR(one_cycle, max_lr=[0.1, 0.2], total_steps=10)
-    assert warm_up.param_groups[0]["lr"] == 0.0
-    assert not math.isclose(one_cycle.param_groups[0]["lr"], 0.1)
-    assert [_peak_lrs(o) for o in (warm_up, one_cycle, none)] == [[1e-3, 1e-2], [0.1, 0.2], [1e-3, 1e-2]]
 
 
 def test_without_lightning_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:

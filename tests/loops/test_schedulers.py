@@ -16,6 +16,7 @@ from tests.act.schedulers import SCHEDULERS, STEPS
 from tests.loops.held import hold
 
 SCALES = (0.125, 3.0)
+PEAKS = {"CyclicLR": (0.01, 0.01), "OneCycleLR": (0.1, 0.2), "ReduceLROnPlateau": None}
 
 
 def run(name: str, *, tensor_lr: bool, watched: bool) -> tuple[list[list[float]], list[list[float]]]:
@@ -56,6 +57,26 @@ def test_it_writes_the_sequence_that_it_writes_without_adaptlr(name: str, tensor
     assert seen == plain
     assert len({tuple(lrs) for lrs in seen}) > 1  # the schedule does change
     assert inside == [[lr * scale for lr, scale in zip(step, SCALES, strict=True)] for step in plain_inside]
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_its_peaks_are_known_to_a_plain_loop(name: str) -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+    optimizer = torch.optim.SGD(
+        [{"params": layer.parameters(), "lr": lr} for layer, lr in zip(model[::2], (0.1, 0.2), strict=True)]
+    )
+    ctl = Controller(model, optimizer)
+    SCHEDULERS[name](optimizer)
+    with ctl:
+        assert ctl._history.outlook.peak_lrs == PEAKS.get(name, (0.1, 0.2))
+
+
+def test_peaks_that_are_given_count() -> None:
+    model = nn.Linear(4, 8)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=10)
+    with Controller(model, optimizer, peak_lrs=[0.05]) as ctl:
+        assert ctl._history.outlook.peak_lrs == (0.05,)
 
 
 def _kinds(base: type) -> Iterator[type]:
