@@ -33,8 +33,10 @@ class Run:
         return name.replace(" ", "-")
 
 
-def runs_at_all_lrs(loops: Mapping[str, Iterable[tuple[str, str]]], seeds: Iterable[int]) -> list[Run]:
-    """With and without adaptlr; ``loops`` are the optimizers and schedules of each task."""
+def runs_at_all_lrs(
+    loops: Mapping[str, Iterable[tuple[str, str]]], seeds: Iterable[int], methods: Sequence[str] = METHODS
+) -> list[Run]:
+    """By every method; ``loops`` are the optimizers and schedules of each task."""
     seeds = list(seeds)
     return [
         Run(task=task, optimizer=o, schedule=s, lr=lr, seed=seed, method=method)
@@ -42,7 +44,7 @@ def runs_at_all_lrs(loops: Mapping[str, Iterable[tuple[str, str]]], seeds: Itera
         for o, s in pairs
         for lr in LRS
         for seed in seeds
-        for method in METHODS
+        for method in methods
     ]
 
 
