@@ -332,7 +332,8 @@ class Controller:
 
         Raises:
             RuntimeError: this controller is watching already, or closed.
-            ValueError: the state is of another version, or of an optimizer with another number of groups.
+            ValueError: the state is of another version, of an optimizer with another number of groups, or of a controller that was
+                given more or fewer things as ``scaler``.
         """
         if self._stack is not None or self._closed:
             raise RuntimeError("load_state_dict comes before `with`: make a new Controller, load, then enter it")
@@ -341,6 +342,13 @@ class Controller:
         if state["groups"] != self._observer.n_groups:
             raise ValueError(
                 f"this state is of an optimizer with {state['groups']} parameter groups, and this one has {self._observer.n_groups}"
+            )
+        beside = {len(packed["extras"]) for packed in state["snapshots"]} or {len(self._extras)}
+        if beside != {len(self._extras)}:
+            raise ValueError(
+                f"of things beside model and optimizer, as a GradScaler or an average of the weights, the snapshots of this state "
+                f"hold {beside.pop()}, and this controller was given {len(self._extras)} as scaler: give it the same, or save "
+                f"state_dict(snapshots=False)"
             )
         self._losses = [torch.tensor(x, dtype=torch.float32, device="cpu") for x in state["losses"]]
         own = self._history.outlook

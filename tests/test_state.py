@@ -134,11 +134,11 @@ def test_a_run_may_go_on_for_longer_than_was_meant() -> None:
 
 
 class TestRefused:
-    def controller(self, groups: int = 1) -> Controller:
+    def controller(self, groups: int = 1, beside: tuple[nn.Module, ...] = ()) -> Controller:
         model = convnet()
         params = list(model.parameters())
         parts = [params] if groups == 1 else [params[:2], params[2:]]
-        return Controller(model, torch.optim.SGD([{"params": p} for p in parts], lr=0.1))
+        return Controller(model, torch.optim.SGD([{"params": p} for p in parts], lr=0.1), scaler=beside)
 
     def test_a_step_that_is_not_judged_yet(self) -> None:
         model = convnet()
@@ -168,6 +168,17 @@ class TestRefused:
     def test_another_number_of_groups(self) -> None:
         with pytest.raises(ValueError, match="with 1 parameter groups, and this one has 2"):
             self.controller(groups=2).load_state_dict(self.controller().state_dict())
+
+    @pytest.mark.parametrize(("had", "has"), [(1, 0), (0, 1)])
+    def test_snapshots_with_more_or_less_beside_the_model(self, had: int, has: int) -> None:
+        """Else the run ends where it is first rolled back."""
+        things = (nn.Linear(2, 2),)
+        with self.controller(beside=things[:had]) as ctl:
+            state, small = ctl.state_dict(), ctl.state_dict(snapshots=False)
+        match = f"hold {had}, and this controller was given {has} as scaler: give it the same"
+        with pytest.raises(ValueError, match=match):
+            self.controller(beside=things[:has]).load_state_dict(state)
+        self.controller(beside=things[:has]).load_state_dict(small)
 
     def test_another_version(self) -> None:
         state = {**self.controller().state_dict(), "version": 0}
