@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import datasets
 
+from experiments.everyday.runs import Rows
 from experiments.fashion import OPTIMIZERS as FASHION_OPTIMIZERS
 from experiments.fashion import accuracy
 from experiments.nets import mlp
@@ -20,18 +21,6 @@ from experiments.sweep import fit
 
 DATA = {"fashion": "FashionMNIST", "mnist": "MNIST"}  # torchvision's names
 OPTIMIZERS = {**FASHION_OPTIMIZERS, "sgd-plain": torch.optim.SGD}
-
-
-class Rows(nn.Module):
-    """A recurrent net that reads an image row by row."""
-
-    def __init__(self, kind: Callable[..., nn.Module], width: int = 64) -> None:
-        super().__init__()
-        self.rows = kind(28, width, batch_first=True)
-        self.head = nn.Linear(width, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.rows(x.squeeze(1))[0][:, -1])
 
 
 def conv_net(*, norm: bool) -> nn.Module:

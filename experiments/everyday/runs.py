@@ -24,15 +24,15 @@ from experiments.sweep import fit
 
 
 class Rows(nn.Module):
-    """An LSTM that reads an image row by row."""
+    """A recurrent net that reads an image row by row."""
 
-    def __init__(self, width: int = 64) -> None:
+    def __init__(self, kind: Callable[..., nn.Module] = nn.LSTM, width: int = 64) -> None:
         super().__init__()
-        self.lstm = nn.LSTM(28, width, batch_first=True)
+        self.rows = kind(28, width, batch_first=True)
         self.head = nn.Linear(width, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.lstm(x.squeeze(1))[0][:, -1])
+        return self.head(self.rows(x.squeeze(1))[0][:, -1])
 
 
 def prodigy(params: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
