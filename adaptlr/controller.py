@@ -343,11 +343,11 @@ class Controller:
             raise ValueError(
                 f"this state is of an optimizer with {state['groups']} parameter groups, and this one has {self._observer.n_groups}"
             )
-        beside = {len(packed["extras"]) for packed in state["snapshots"]} or {len(self._extras)}
-        if beside != {len(self._extras)}:
+        others = [n for packed in state["snapshots"] if (n := len(packed["extras"])) != len(self._extras)]
+        if others:
             raise ValueError(
                 f"of things beside model and optimizer, as a GradScaler or an average of the weights, the snapshots of this state "
-                f"hold {beside.pop()}, and this controller was given {len(self._extras)} as scaler: give it the same, or save "
+                f"hold {others[0]}, and this controller was given {len(self._extras)} as scaler: give it the same, or save "
                 f"state_dict(snapshots=False)"
             )
         self._losses = [torch.tensor(x, dtype=torch.float32, device="cpu") for x in state["losses"]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from adaptlr import Controller
 from experiments.fashion import schedule
+from experiments.parallel import run_all
 from experiments.recovery import Run
 
 
@@ -26,7 +27,16 @@ class Asked:
     data: str
 
 
-def command_line(doc: str | None, *, out: str, tasks: Iterable[str], quick: str, called: str = "tasks", data: str = "") -> Asked:
+def command_line(
+    doc: str | None,
+    *,
+    out: str,
+    tasks: Iterable[str],
+    quick: str,
+    called: str = "tasks",
+    data: str = "",
+    quick_takes: str = "under a minute",
+) -> Asked:
     """What the user asks for.
 
     Args:
@@ -36,6 +46,7 @@ def command_line(doc: str | None, *, out: str, tasks: Iterable[str], quick: str,
         quick: the one that ``--quick`` takes, with one seed.
         called: what tasks are called here.
         data: what has to be in the data folder; "" if there is none.
+        quick_takes: how long that one does.
 
     Raises:
         SystemExit: a task that does not exist; the message names it, and those that do.
@@ -48,7 +59,7 @@ def command_line(doc: str | None, *, out: str, tasks: Iterable[str], quick: str,
     parser.add_argument("--seeds", default="0,1")
     parser.add_argument(f"--{called}", default=",".join(known), dest="tasks")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, each on one core")
-    parser.add_argument("--quick", action="store_true", help=f"{quick} only, one seed: under a minute")
+    parser.add_argument("--quick", action="store_true", help=f"{quick} only, one seed: {quick_takes}")
     args = parser.parse_args()
     chosen, seeds, folder = args.tasks.split(","), [int(s) for s in args.seeds.split(",")], args.out
     if unknown := set(chosen) - set(known):
@@ -57,6 +68,24 @@ def command_line(doc: str | None, *, out: str, tasks: Iterable[str], quick: str,
         chosen, seeds, folder = [quick], [0], args.out / "quick"
     folder.mkdir(parents=True, exist_ok=True)
     return Asked(tasks=chosen, seeds=seeds, out=folder, jobs=args.jobs, data=args.data if data else "")
+
+
+def make(
+    asked: Asked,
+    all_runs: Callable[[list[int], list[str]], Sequence[Run]],
+    train: Callable[..., None],
+    publish: Callable[..., None],
+) -> None:
+    """Make the runs that were asked for, as far as they are not there, and publish what they come to.
+
+    Args:
+        all_runs: seeds and tasks -> the runs.
+        train: makes one and writes its folder; given ``data`` where there is a data folder.
+        publish: given the runs, the folder and ``seeds``.
+    """
+    runs = all_runs(asked.seeds, asked.tasks)
+    run_all(runs, train, asked.out, jobs=asked.jobs, **({"data": asked.data} if asked.data else {}))
+    publish(runs, asked.out, seeds=asked.seeds)
 
 
 def fit(

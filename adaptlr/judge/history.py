@@ -220,7 +220,7 @@ class History:
         return self.outlook.peak(group.index, self._schedule(group)[1])
 
     def of_peak(self, group: GroupReading) -> float:
-        """A group's learning rate over that."""
+        """A group's learning rate over its :meth:`peak`."""
         return group.lr / self.peak(group)
 
     def pace_now(self, group: GroupReading, reading: Reading) -> float:

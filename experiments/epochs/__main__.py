@@ -10,18 +10,16 @@ again: after a change of adaptlr, remove its runs. The folder gets ``table.csv``
 from __future__ import annotations
 
 from experiments.epochs.runs import TASKS, all_runs, train
-from experiments.parallel import run_all
 from experiments.recovery import publish
-from experiments.sweep import command_line
+from experiments.sweep import command_line, make
 
 
 def main() -> None:
+    there = "MNIST and FashionMNIST, as torchvision has them"
     asked = command_line(
-        __doc__, out="runs/epochs", tasks=TASKS, quick="fashion-mlp", called="nets", data="MNIST and Fashion-MNIST"
+        __doc__, out="runs/epochs", tasks=TASKS, quick="fashion-mlp", called="nets", data=there, quick_takes="some three minutes"
     )
-    runs = all_runs(asked.seeds, asked.tasks)
-    run_all(runs, train, asked.out, jobs=asked.jobs, data=asked.data)
-    publish(runs, asked.out, seeds=asked.seeds)
+    make(asked, all_runs, train, publish)
 
 
 if __name__ == "__main__":

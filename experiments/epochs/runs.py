@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 from torchvision import datasets
 
-from experiments.everyday.runs import Rows
+from experiments.everyday.runs import METHODS, Rows
 from experiments.fashion import OPTIMIZERS as FASHION_OPTIMIZERS
 from experiments.fashion import accuracy
 from experiments.nets import mlp
-from experiments.recovery import METHODS, Run, keep, runs_at_all_lrs
+from experiments.recovery import Run, keep, runs_at_all_lrs
 from experiments.sweep import fit
 
 DATA = {"fashion": "FashionMNIST", "mnist": "MNIST"}  # torchvision's names
@@ -89,7 +89,7 @@ def images(name: str, folder: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def all_runs(seeds: Iterable[int], tasks: Iterable[str]) -> list[Run]:
-    return runs_at_all_lrs({name: TASKS[name].loops for name in tasks}, seeds, (*METHODS, "blind"))
+    return runs_at_all_lrs({name: TASKS[name].loops for name in tasks}, seeds, METHODS)
 
 
 def train(run: Run, *, out: Path, data: str, slot: int = 0) -> None:

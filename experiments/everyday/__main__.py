@@ -12,17 +12,14 @@ validation images.
 from __future__ import annotations
 
 from experiments.everyday.runs import NETS, all_runs, publish, train
-from experiments.parallel import run_all
-from experiments.sweep import command_line
+from experiments.sweep import command_line, make
 
 
 def main() -> None:
     asked = command_line(
         __doc__, out="runs/everyday", tasks=NETS, quick="mlp", called="nets", data="FashionMNIST, as torchvision has it"
     )
-    runs = all_runs(asked.seeds, asked.tasks)
-    run_all(runs, train, asked.out, jobs=asked.jobs, data=asked.data)
-    publish(runs, asked.out, seeds=asked.seeds)
+    make(asked, all_runs, train, publish)
 
 
 if __name__ == "__main__":

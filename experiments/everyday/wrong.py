@@ -18,9 +18,8 @@ from typing import Any
 
 from experiments.everyday.runs import NETS, TWO_STARTS, first_done, train
 from experiments.everyday.ways import USUAL
-from experiments.parallel import run_all
 from experiments.recovery import Run, finished, tell
-from experiments.sweep import command_line
+from experiments.sweep import command_line, make
 
 SCHEDULES = ("warm restarts", "triangular cycles", "steps down", "long warm-up")
 FACTORS = (100.0, 0.001)
@@ -91,9 +90,7 @@ def main() -> None:
     asked = command_line(
         __doc__, out="runs/wrong", tasks=NETS, quick="mlp", called="nets", data="FashionMNIST, as torchvision has it"
     )
-    runs = wrong_runs(asked.seeds, asked.tasks)
-    run_all(runs, train, asked.out, jobs=asked.jobs, data=asked.data)
-    publish(runs, asked.out, seeds=asked.seeds)
+    make(asked, wrong_runs, train, publish)
 
 
 if __name__ == "__main__":

@@ -9,18 +9,17 @@ The folder gets ``table.csv`` and ``summary.json``.
 
 from __future__ import annotations
 
+from functools import partial
+
 from experiments.other_losses.runs import all_runs, train
 from experiments.other_losses.tasks import TASKS
-from experiments.parallel import run_all
 from experiments.recovery import publish
-from experiments.sweep import command_line
+from experiments.sweep import command_line, make
 
 
 def main() -> None:
     asked = command_line(__doc__, out="runs/other_losses", tasks=TASKS, quick="directions")
-    runs = all_runs(asked.seeds, asked.tasks)
-    run_all(runs, train, asked.out, jobs=asked.jobs)
-    publish(runs, asked.out, seeds=asked.seeds, tasks={t: TASKS[t].what for t in asked.tasks})
+    make(asked, all_runs, train, partial(publish, tasks={t: TASKS[t].what for t in asked.tasks}))
 
 
 if __name__ == "__main__":

@@ -10,9 +10,8 @@ takes one net. What is finished is not run again: after a change of adaptlr, rem
 
 from __future__ import annotations
 
-from experiments.parallel import run_all
 from experiments.recovery import publish
-from experiments.sweep import command_line
+from experiments.sweep import command_line, make
 from experiments.transfer.runs import BODIES, IMAGENET, SMALL, all_runs, has_imagenet, pretrain, train
 
 
@@ -24,9 +23,7 @@ def main() -> None:
         asked.tasks.remove(IMAGENET)
     for body in set(asked.tasks) & set(SMALL):
         pretrain(body, data=asked.data, out=asked.out / "pretrained")
-    runs = all_runs(asked.seeds, asked.tasks)
-    run_all(runs, train, asked.out, jobs=asked.jobs, data=asked.data)
-    publish(runs, asked.out, seeds=asked.seeds)
+    make(asked, all_runs, train, publish)
 
 
 if __name__ == "__main__":
