@@ -16,7 +16,7 @@ from adaptlr.judge.words import number, sentence_groups
 from adaptlr.records import Finding, Kind, Reading
 
 _FAR, _MUCH_LESS = 0.1, 0.25  # shares of the hottest group's learning rate and update ratio, at which another is not to blame
-_UNMOVED = 1e-3  # sum of update ratios: data may differ as much, a learning rate has done nothing yet
+_GOES_ON = 0.4  # share of the usual steps that may break a run that goes on from an earlier one
 _LOST_STEPS = 5  # whose losses say that what had been learned is lost
 _SETTLED_STEPS = 8  # before which gradients and running variances are still finding their scale
 
@@ -84,11 +84,12 @@ def runaway(history: History, reading: Reading, limits: Thresholds) -> Finding |
 
 
 def divergence(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
-    """Three losses in a row far above where the run began, whatever the updates look like, but for weights that have not moved.
+    """Three losses in a row far above where the run began, and updates that can have done that, as far as they are measured.
 
+    Where a net plays against another, or learns from its own answers, a loss rises in small healthy steps.
     A run that goes on from an earlier one may begin with a loss of next to nothing, and the next batch costs three times as much.
     """
-    if len(history.losses) < 3 or history.age < 3 or all(0 < g.way < _UNMOVED for g in history.groups):
+    if len(history.losses) < 3 or history.age < 3:
         return None
     start = max(history.start_level, history.leapt)
     factor = limits.blown_up_factor if history.outlook.continued else limits.diverged_factor
@@ -96,7 +97,7 @@ def divergence(history: History, reading: Reading, limits: Thresholds) -> Findin
     if not min(last) > least:  # nearly always; the noise takes longer to know
         return None
     bar = max(least, start + limits.rise_sigmas * history.usual_noise)
-    if not all(x > bar for x in last):
+    if not all(x > bar for x in last) or not any(_may_have_done_it(g, history, reading, limits) for g in history.groups):
         return None
     text = f"the loss has been above {said(history, min(last))} for 3 steps; the run began at {said(history, history.start_level)}"
     return finding(Kind.DIVERGENCE, reading, _to_blame(history, reading, _moving(reading)), text, loss=reading.loss, start=start)
@@ -178,6 +179,15 @@ def _may_come_back(history: History, reading: Reading, limits: Thresholds) -> bo
     if not best < limits.had_learned_frac * start or not reading.loss < limits.blown_up_factor * start:
         return False
     return not min(history.losses[-limits.spike_steps :]) > best + limits.regress_frac * (start - best)
+
+
+def _may_have_done_it(group: GroupPast, history: History, reading: Reading, limits: Thresholds) -> bool:
+    """The group's updates are not measured, or large enough to have raised the loss: lately, or once, so that weights have grown.
+
+    Those of a net that has something to lose need not be as large.
+    """
+    share = min(history.caution(reading), _GOES_ON if history.outlook.continued else 1.0)
+    return not group.ratios or group.recent_ratio >= share * limits.shift_ratio or group.largest >= limits.hot_ratio
 
 
 def _hottest(history: History) -> float:
