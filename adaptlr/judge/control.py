@@ -93,6 +93,7 @@ class Suspicion:
     level: float  # the loss where the run was put back to
     loss: float  # and what it had risen to since
     groups: tuple[GroupControl, ...]  # as they were held before
+    at_start: bool = False  # the run was put back to its start
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,7 +1,8 @@
 """Verdicts that may be wrong, and what the steps after them say. Pure.
 
 One that would give up many steps is tried out first: the run is slowed down where it is, and rolled back if its loss does not come
-down by that. The losses after a rollback may show that the data has changed, and then learning rates are as they were.
+down by that. The losses after a rollback may show that the data has changed, or what the net plays against, and then learning
+rates are as they were.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ _ACQUITTAL_STEPS = 3  # after a rollback: losses on the weights that were put ba
 _RISEN = 1.25  # if the loss of the broken run was so many times theirs: the two can be told apart
 _TRY_STEPS = 12  # of a run that is slowed down where it is, and half of those that going back must cost for that to be worth it;
 _BEFORE, _TRY_LOSSES, _DOWN = 8, 5, 0.1  # losses that are compared, and the share by which they should have come down,
+_BEGAN = 5  # losses that the level at the start is the median of
 _SURELY_DOWN = 0.5  # or more where batches differ, but never more than this
 
 
@@ -57,9 +59,10 @@ def _came_down(before: Slowed, history: History) -> bool:
 def suspicion_of(control: Control, history: History, refuge: Refuge, *, at_start: bool) -> Suspicion | None:
     """What the next steps may refute. At the run's start every loss is high, and nothing can be doubted."""
     broken = history.median(_ACQUITTAL_STEPS)
-    if at_start or not broken > _RISEN * history.over_floor(refuge.level):
+    level = history.start_level if at_start else history.over_floor(refuge.level)
+    if not broken > _RISEN * level:
         return None
-    return Suspicion(level=refuge.level, loss=history.shown(broken), groups=control.groups)
+    return Suspicion(level=history.shown(level), loss=history.shown(broken), groups=control.groups, at_start=at_start)
 
 
 def acquit(control: Control, reading: Reading, history: History) -> tuple[Control, Decision | None]:
@@ -74,7 +77,7 @@ def acquit(control: Control, reading: Reading, history: History) -> tuple[Contro
     suspicion = control.suspicion
     if suspicion is None or history.age < _ACQUITTAL_STEPS:
         return control, None
-    loss = history.shown(history.median(_ACQUITTAL_STEPS))
+    loss = history.shown(_on_weights_put_back(suspicion, history))
     if not loss > 0.5 * (suspicion.level + suspicion.loss):
         return dataclasses.replace(control, suspicion=None), None
     groups = tuple(
@@ -101,3 +104,12 @@ def acquit(control: Control, reading: Reading, history: History) -> tuple[Contro
         message=f"{place(reading)}: {text}",
     )
     return new, decision
+
+
+def _on_weights_put_back(suspicion: Suspicion, history: History) -> float:
+    """The loss there, and that of the start if it might be one: of the start's weights each loss counts, for steps soon raise it
+    again, and the first is before any."""
+    if not suspicion.at_start:
+        return history.median(_ACQUITTAL_STEPS)
+    lowest = min(history.losses)
+    return lowest if lowest > history.start_level * (1 + history.doubt(1, _BEGAN)) else history.start_level

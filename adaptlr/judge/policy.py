@@ -103,8 +103,11 @@ def _roll_back(
 ) -> tuple[Control, Decision]:
     if control.rollbacks >= settings.max_rollbacks or not refuges:
         why = f"{control.rollbacks} rollbacks did not help" if refuges else "there is no snapshot to go back to"
-        stopped = dataclasses.replace(control, stopped=True)
-        done = f"{why}: adaptlr leaves the run alone from here on. Look for a cause other than the learning rate"
+        stopped = dataclasses.replace(control, groups=tuple(GroupControl() for _ in control.groups), stopped=True)
+        done = (
+            f"{why}, so the learning rate is not to blame: it is as it was, and adaptlr leaves the run alone from here on. "
+            f"Look for another cause"
+        )
         return stopped, _decision(Action.STOP, control, stopped, finding, done)
     ruined_by_data = _ruined_by_data(settings, control, finding, reading, history)
     learned = _had_learned(history)

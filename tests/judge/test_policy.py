@@ -50,7 +50,7 @@ class TestRollBack:
 
     def test_the_second_time_it_goes_back_to_the_start_and_lower(self) -> None:
         before = Control(groups=(dataclasses.replace(ONE, scale=0.1, ceiling=0.01, max_lr=0.1),), rollbacks=1, acted=True)
-        after, decision = decide(Settings(), before, (hot(300),), reading(300, 9.0, group(lr=1.0)), History(), (START, LATER))
+        after, decision = decide(Settings(), before, (hot(200),), reading(200, 9.0, group(lr=1.0)), History(), (START, LATER))
         assert decision is not None
         assert decision.restored_step == 0
         assert after.groups[0].ceiling == pytest.approx(0.01 / 3)
@@ -157,12 +157,14 @@ class TestRollBack:
         assert (ramped[1].follows, seen.groups[1].follows) == (True, False), "once it is measured, it is held on its own"
 
     def test_the_budget_ends_with_a_word_and_nothing_more(self) -> None:
-        spent = Control(groups=(ONE,), rollbacks=8, acted=True)
+        cut = dataclasses.replace(ONE, scale=1e-4, ceiling=1e-5, max_lr=1e-7)
+        spent = Control(groups=(cut,), rollbacks=8, acted=True)
         control, decision = decide(Settings(), spent, (hot(),), reading(1, 9.0), History(), (START,))
         assert decision is not None
         assert decision.action is Action.STOP
         assert "8 rollbacks did not help" in decision.message
-        assert control.scales == spent.scales
+        assert control.scales == (1.0,), "eight ever lower ones have not helped: the learning rate is the user's again"
+        assert hold_all(control.groups, (10.0,))[0].scale == 1.0
         assert decide(Settings(), control, (hot(2),), reading(2, 9.0), History(), (START,)) == (control, None)
 
     def test_a_bad_batch_in_a_healthy_run_costs_no_learning_rate_once(self) -> None:
@@ -236,6 +238,32 @@ class TestAcquit:
 
     def test_not_at_the_runs_start_where_every_loss_is_high(self) -> None:
         assert self.rolled_back(refuges=(START,)).suspicion is None
+
+    @pytest.mark.parametrize(
+        ("losses", "noise", "acquitted"),
+        [
+            pytest.param([6.0, 5.0, 7.0], 0.0, True, id="all-as-high-as-before"),
+            pytest.param([2.4, 6.0, 7.0], 0.0, False, id="the-first-is-that-of-the-start"),
+            pytest.param([3.9, 6.0, 7.0], 0.0, False, id="lower"),
+            pytest.param([6.0, 5.0, 7.0], 0.7, False, id="batches-differ-by-as-much"),
+        ],
+    )
+    def test_at_the_runs_start_all_losses_have_to_be_as_high(self, losses: list[float], noise: float, acquitted: bool) -> None:
+        """A net that plays against another: its first weights do worse now than when the run began, and no step has done that."""
+        history = History(start=(2.3,) * 5, losses=(0.5, 0.5, 6.0, 6.0, 6.0), best=0.5, best_age=60, age=120)
+        found = finding(Kind.DIVERGENCE, 0, step=120, loss=6.0, start=2.3)
+        before = Control(groups=(self.WAS,))
+        held, decision = decide(Settings(), before, (found,), reading(120, 6.0, group(lr=0.1)), history, (START,))
+        assert decision is not None
+        assert held.suspicion is not None
+        history, said = dataclasses.replace(history.restarted(), calm=noise), []
+        for i, loss in enumerate(losses):
+            history = dataclasses.replace(history, losses=(*history.losses, loss), age=i + 1)
+            held, decision = acquit(held, reading(121 + i, loss), history)
+            said += [decision.step] if decision else []
+        assert said == ([123] if acquitted else [])
+        assert held.suspicion is None
+        assert (held.scales == (1.0,)) is acquitted
 
 
 class TestUndo:
