@@ -12,6 +12,8 @@ from adaptlr.judge.verdict import also, finding
 from adaptlr.judge.words import group_name, number, sentence_groups
 from adaptlr.records import Finding, Kind, Reading
 
+_LOWER = 0.2  # share by which the loss of a net that is too cold may have been lower than it is
+
 
 def too_cold(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
     """Every group moves too little for the net to be trained in a sensible time, and the schedule is not about to change that.
@@ -45,9 +47,18 @@ def _too_cold(history: History, reading: Reading, moving: Moving, limits: Thresh
         return _will_not_get_far(reading, moving, way)
     if history.median(5) < (limits.found_frac if helped else limits.learned_frac) * history.start_level:
         return None
+    if not helped and _has_been_lower(history):
+        return None
     total = history.outlook.total_steps
     annealed = any(g.lr < 0.5 * p.peak_lr for g, p in moving) or (total is not None and reading.step >= LATE * total)
     return None if annealed else _too_straight(history, reading, moving, limits, search)
+
+
+def _has_been_lower(history: History) -> bool:
+    """The loss was lower, by more than batches differ, and small steps have not raised it. Where a net learns from its own answers,
+    as values do from values, or plays against another, that is how it goes on."""
+    by = max(_LOWER, 1.5 * history.doubt(3, 5))
+    return history.best < history.median(5) * (1 - by)
 
 
 def _looks_unlearned(history: History, moving: Moving, limits: Thresholds) -> bool:

@@ -17,6 +17,7 @@ _LOSSES = 24  # kept for levels and for their noise
 _STEPS = 6  # of update ratios kept,
 _JUMP = 3.0  # of those since the schedule last raised the learning rate by so much in one step: a warm restart
 _STRAIGHT, _STRAIGHT_STEPS = 0.7, (10, 16)  # distance over path of a net that walks as one with momentum; steps it is measured in
+_LARGE = 0.05  # update ratio above which few nets trained well
 _TAME = 0.03  # mean update ratio above which bends are the learning rate's doing
 _START = 5  # losses that make the level at the start,
 _SHOCK = 0.1  # and the update ratio from which those after it say nothing about that
@@ -60,6 +61,7 @@ class GroupPast:
     index: float | None = None  # distance index rho, newest
     largest: float = 0.0  # update ratio
     largest_lr: float = 0.0  # effective learning rate of that step
+    flung: float = 0.0  # sum of the update ratios that were large
     path: float = 0.0  # sum of the update ratios
     straight: float | None = None  # distance gone over path, of the first steps that were not wild; noise without momentum bends it
     way: float = 0.0  # likewise since the start or the last rollback, changes of scale or not
@@ -303,6 +305,7 @@ def _advance_group(past: GroupPast, now: GroupReading) -> GroupPast:
         index=now.distance_index,
         largest=max(past.largest, moved),
         largest_lr=now.effective_lr if moved > past.largest else past.largest_lr,
+        flung=past.flung + (moved if moved >= _LARGE else 0.0),
         path=path,
         straight=now.travel / path if tame and now.travel is not None else past.straight,
         way=past.way + moved,

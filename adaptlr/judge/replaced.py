@@ -17,9 +17,12 @@ def replaced(history: History, reading: Reading, limits: Thresholds) -> tuple[in
 
 
 def thrown_far(history: History, reading: Reading, limits: Thresholds) -> tuple[int, ...]:
-    """Those that large updates have moved far from where they began. Later ones may look small, as such weights have grown."""
+    """Those that large updates have moved far from where they began. Later ones may look small, as such weights have grown.
+
+    In a long run small ones take every net as far, and Adam's first is large in many that train well: large ones have to add up.
+    """
     return tuple(
         g.index
         for g, past in zip(reading.groups, history.groups, strict=True)
-        if past.largest >= limits.hot_ratio and g.travel is not None and g.travel >= limits.moved_frac
+        if past.largest >= limits.hot_ratio and past.flung >= limits.flung_frac and (g.travel or 0.0) >= limits.moved_frac
     )

@@ -94,6 +94,8 @@ class Thresholds:
     replaced_frac: float = 0.7  # distance from the start over the weights' size, (0, 1.4]: they are others, if it is reached within
     replaced_steps: int = 24  # so many steps or twice as many, [8, 1000], and then a net should have learned something too
     moved_frac: float = 0.5  # distance from the start over the weights' size, (0, 1.4], of a net that large updates moved away,
+    flung_frac: float = 0.3  # that those of a twentieth and more add up to, (0, 10]: 0.43 in two that were ruined by them,
+    # and 0.23 in one that was not
     stuck_steps: int = 24  # that has seen no lower loss for so many steps, [1, 1e9],
     stuck_share: float = 0.1  # and for such a share of the run, (0, 1],
     stuck_unknown: int = 60  # or for so many steps and half the run so far, if its length is unknown, [1, 1e9],
@@ -171,6 +173,7 @@ class Thresholds:
             "replaced_frac": (0, 1.4),
             "replaced_steps": (7, 1000),
             "moved_frac": (0, 1.4),
+            "flung_frac": (0, 10),
             "stuck_steps": (0, 10**9),
             "stuck_share": (0, 1),
             "stuck_best": (0, 1),

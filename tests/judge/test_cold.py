@@ -65,6 +65,19 @@ def test_what_goes_on_from_an_earlier_run_is_cold_if_it_looks_unlearned(
     assert bool(kinds(play(readings, outlook=Outlook(continued=continued))[1])) is cold
 
 
+@pytest.mark.parametrize(
+    ("low", "bounce", "cold"),
+    [
+        pytest.param(2.1, 0.0, True, id="hardly-lower"),
+        pytest.param(1.2, 0.0, False, id="lower"),
+        pytest.param(1.2, 0.25, True, id="as-batches-differ"),
+    ],
+)
+def test_a_net_that_has_been_lower_is_not_cold(low: float, bounce: float, cold: bool) -> None:
+    losses = [2.3 * (1 + bounce * (-1) ** i) for i in range(12)] + [low] * 6 + [2.5] * 22
+    assert cold_run(ratio=2e-4, rho_t=2.5, losses=losses) is cold
+
+
 def test_a_rising_warm_up_and_an_annealed_tail_are_not_cold() -> None:
     rising = [1e-6 * (i + 1) for i in range(40)]
     falling = [1e-2, *([1e-5] * 39)]

@@ -151,7 +151,8 @@ class TestStuck:
             pytest.param({}, 46, id="stuck"),
             pytest.param({"total": 200}, 30, id="a-shorter-run"),
             pytest.param({"total": None}, 66, id="of-unknown-length"),
-            pytest.param({"first": 0.09}, None, id="no-large-step"),
+            pytest.param({"first": 0.09, "large": 8}, None, id="no-large-step"),
+            pytest.param({"large": 2}, None, id="small-ones-have-gone-as-far"),
             pytest.param({"travel": 0.45}, None, id="has-not-gone-far"),
             pytest.param({"lowest": 0.8}, None, id="learned-much"),
             pytest.param({"per_step": 0.997}, None, id="the-loss-falls"),
@@ -168,6 +169,7 @@ class TestStuck:
             "anneal": 1.0,
             "total": 400,
             "first": 0.12,
+            "large": 5,
             "travel": 0.6,
             "lowest": 1.8,
             "per_step": 1.0,
@@ -184,7 +186,8 @@ class TestStuck:
         )
         history, found = History(outlook=Outlook(total_steps=how["total"])), []
         for i, loss in enumerate(losses):
-            g = group(ratio=how["first"] if i == 3 else how["ratio"], rho=100.0, lr=1e-3 * how["anneal"] ** i)
+            large = 3 <= i < 3 + how["large"]
+            g = group(ratio=how["first"] if large else how["ratio"], rho=100.0, lr=1e-3 * how["anneal"] ** i)
             g = dataclasses.replace(g, travel=how["travel"])
             history, findings = observe(history, reading(i, loss, g), LIMITS)
             found += [(f.step, f.kind) for f in findings]
@@ -193,7 +196,7 @@ class TestStuck:
     def test_not_in_the_second_half_of_a_run(self) -> None:
         history = History(outlook=Outlook(total_steps=120))
         for i in range(120):
-            g = dataclasses.replace(group(ratio=0.12 if i == 40 else 0.005, rho=100.0), travel=0.6)
+            g = dataclasses.replace(group(ratio=0.12 if i % 8 == 0 and i <= 40 else 0.005, rho=100.0), travel=0.6)
             history, findings = observe(history, reading(i, 2.3 - 0.012 * min(i, 40), g), LIMITS)
             assert not findings
 
