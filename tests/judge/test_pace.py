@@ -70,14 +70,15 @@ def found(
         pytest.param(
             {"ratio": 3e-3, "walk": 3.0, "losses": [2.3 * 0.985**i for i in range(160)]}, None, id="straight-on-and-falling"
         ),
-        pytest.param({"ratio": 3e-3, "walk": 3.0, "outlook": Outlook()}, None, id="straight-on-of-unknown-length"),
+        pytest.param({"ratio": 3e-3, "walk": 3.0, "outlook": Outlook(), "losses": LITTLE}, 64, id="straight-on-of-unknown-length"),
+        pytest.param({"ratio": 3e-3, "walk": 19.0, "outlook": Outlook(), "losses": LITTLE}, None, id="bent-of-unknown-length"),
         pytest.param({"ratio": 4e-3, "lrs": RESTARTS, "losses": LITTLE}, None, id="a-good-way-by-warm-restarts"),
         pytest.param({"ratio": 2e-4, "lrs": RESTARTS}, 7, id="a-short-way-by-warm-restarts"),
         pytest.param({"ratio": 3e-3, "walk": 3.0, "losses": [2.3 * 0.98**i for i in range(160)]}, None, id="that-learns"),
         pytest.param({"ratio": 1e-3, "provenance": Provenance.TRAINED}, None, id="pretrained"),
         pytest.param({"ratio": 1e-3, "losses": [2.3 * 0.9**i for i in range(160)]}, None, id="has-learned-all-the-same"),
         pytest.param({"ratio": 2e-4, "outlook": Outlook()}, 48, id="of-unknown-length"),
-        pytest.param({"ratio": 1.5e-3, "outlook": Outlook()}, None, id="of-unknown-length-and-not-that-slow"),
+        pytest.param({"ratio": 1.5e-3, "outlook": Outlook(), "losses": LITTLE}, None, id="of-unknown-length-and-not-that-slow"),
         pytest.param({"ratio": 1e-4, "outlook": Outlook(total_steps=63), "steps": 63}, None, id="too-brief-a-run-to-tell"),
     ],
 )
@@ -157,7 +158,8 @@ def test_steps_that_have_become_larger_stay_so(ratios: list[float], cold: bool) 
         pytest.param({"ratio": 8e-3, "losses": [2.0, 2.6] * 80}, None, id="batches-differ-by-more-than-a-tenth"),
         pytest.param({"ratio": 2e-3, "provenance": Provenance.MIXED}, None, id="with-a-trained-body"),
         pytest.param({"ratio": 8e-3, "scale": 0.5}, None, id="at-a-learning-rate-of-ours"),
-        pytest.param({"ratio": 3e-3, "outlook": Outlook()}, None, id="in-a-run-of-unknown-length"),
+        pytest.param({"ratio": 6e-3, "outlook": Outlook()}, 64, id="of-unknown-length"),
+        pytest.param({"ratio": 8e-3, "outlook": Outlook()}, None, id="of-unknown-length-at-its-pace"),
         pytest.param({"ratio": 8e-3, "losses": [*LITTLE[:110], 2.1, 2.2, *[2.3] * 48]}, None, id="too-late-to-matter"),
     ],
 )
@@ -165,11 +167,13 @@ def test_a_run_that_has_learned_nothing_by_a_fifth_of_it(run: dict, step: int | 
     assert found(**run) == step
 
 
-@pytest.mark.parametrize(("largest", "travel", "cold"), [(0.05, 0.6, True), (0.2, 0.3, True), (0.2, 0.6, False)])
-def test_weights_that_were_thrown_far_are_not_cold(largest: float, travel: float, cold: bool) -> None:
+@pytest.mark.parametrize(
+    ("largest", "times", "travel", "cold"), [(0.09, 9, 0.6, True), (0.2, 3, 0.3, True), (0.2, 1, 0.6, True), (0.2, 2, 0.6, False)]
+)
+def test_weights_that_were_thrown_far_are_not_cold(largest: float, times: int, travel: float, cold: bool) -> None:
     history, found = History(outlook=KNOWN), list[Kind]()
     for i in range(80):
-        g = dataclasses.replace(group(ratio=8e-3 if i else largest, rho=100.0), travel=travel)
+        g = dataclasses.replace(group(ratio=8e-3 if i >= times else largest, rho=100.0), travel=travel)
         history, findings = observe(history, reading(i, 2.3, g), Thresholds())
         found += [f.kind for f in findings]
     assert (Kind.TOO_COLD in found) is cold
