@@ -23,8 +23,8 @@ def all_runs(seeds: Iterable[int], tasks: Iterable[str]) -> list[Run]:
     return runs_at_all_lrs({name: TASKS[name].loops for name in tasks}, seeds)
 
 
-def train(run: Run, *, out: Path, slot: int = 0) -> None:
-    """Train, and write the run's folder. Weights, batches and noise depend on the seed alone."""
+def train(run: Run, *, out: Path, times: int = 1, slot: int = 0) -> None:
+    """Train for so many times the task's steps, and write the run's folder. Weights, batches and noise depend on the seed alone."""
     warnings.simplefilter("ignore")
     task = TASKS[run.task]
     data = task.data()
@@ -38,7 +38,7 @@ def train(run: Run, *, out: Path, slot: int = 0) -> None:
         return task.loss(net, tuple(t[index] for t in data))
 
     params = [p for p in net.parameters() if p.requires_grad]
-    did = fit(run, net, [{"params": params}], OPTIMIZERS, batch_loss, steps=task.steps)
+    did = fit(run, net, [{"params": params}], OPTIMIZERS, batch_loss, steps=times * task.steps)
     keep(run, out, begin=begin, loss=validate(task, net, data), **did)
 
 
