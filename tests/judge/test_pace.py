@@ -346,6 +346,10 @@ class TestOutlook:
         assert 0 <= ahead <= (total - step) * peak * (1 + 1e-9)
         assert 1e-4 <= outlook.pace(0, step, lr=lr, resting=True, seen=lr) <= 0.03
 
+    @pytest.mark.parametrize(("step", "pace"), [(0, 0.01), (255, 0.01), (4095, 0.005), (2_559_999, 0.001)])
+    def test_of_unknown_length_it_is_that_of_a_run_that_is_half_over_once_it_is_long(self, step: int, pace: float) -> None:
+        assert Outlook().pace(0, step, lr=0.1, resting=True, seen=0.1) == pytest.approx(pace)
+
 
 def test_a_loss_falls_by_the_median_of_three_not_by_one_lucky_batch() -> None:
     """Early after a rollback the level before is that of the first three losses."""
