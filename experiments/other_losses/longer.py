@@ -3,8 +3,8 @@
     python -m experiments.other_losses.longer [--seeds 0,1] [--tasks density,words] [--out runs/longer] [--quick]
 
 The tasks, optimizers and schedules of ``experiments.other_losses``, 1,280 to 4,000 steps, at the best of its learning rates as its
-published table has it; without adaptlr, with it, and with it told nothing of the run's length. 186 runs a seed, ten minutes on two
-cores. What is finished is not run again: after a change of adaptlr, remove its runs. The folder gets ``table.csv`` and
+published table has it; without adaptlr, with it, and with it told nothing of the run's length. 186 runs a seed, a quarter of an
+hour on two cores. What is finished is not run again: after a change of adaptlr, remove its runs. The folder gets ``table.csv`` and
 ``summary.json``; losses are those of the validation part.
 """
 
