@@ -102,13 +102,7 @@ def _roll_back(
     settings: Settings, control: Control, finding: Finding, reading: Reading, history: History, refuges: tuple[Refuge, ...]
 ) -> tuple[Control, Decision]:
     if control.rollbacks >= settings.max_rollbacks or not refuges:
-        why = f"{control.rollbacks} rollbacks did not help" if refuges else "there is no snapshot to go back to"
-        stopped = dataclasses.replace(control, groups=tuple(GroupControl() for _ in control.groups), stopped=True)
-        done = (
-            f"{why}, so the learning rate is not to blame: it is as it was, and adaptlr leaves the run alone from here on. "
-            f"Look for another cause"
-        )
-        return stopped, _decision(Action.STOP, control, stopped, finding, done)
+        return _stop(control, finding, helpless=bool(refuges))
     ruined_by_data = _ruined_by_data(settings, control, finding, reading, history)
     learned = _had_learned(history)
     slow = finding.kind is Kind.COLLAPSE or "stalled" in finding.evidence or "best" in finding.evidence
@@ -152,6 +146,19 @@ def _roll_back(
     )
     advice = _lr_advice(reading, new)
     return new, _decision(Action.ROLLBACK, control, new, finding, done, restored_step=refuge.step, advice=advice)
+
+
+def _stop(control: Control, finding: Finding, *, helpless: bool) -> tuple[Control, Decision]:
+    """Leave the run alone. If ever lower learning rates have not helped, they are not to blame, and are the user's again."""
+    done = "there is no snapshot to go back to: adaptlr leaves the run alone from here on"
+    stopped = dataclasses.replace(control, stopped=True)
+    if helpless:
+        stopped = dataclasses.replace(stopped, groups=tuple(GroupControl() for _ in control.groups))
+        done = (
+            f"{control.rollbacks} rollbacks did not help, so the learning rate is not to blame: it is as it was, and adaptlr "
+            f"leaves the run alone from here on. Look for another cause"
+        )
+    return stopped, _decision(Action.STOP, control, stopped, finding, done)
 
 
 def _accused(control: Control, finding: Finding) -> tuple[int, ...]:

@@ -167,6 +167,14 @@ class TestRollBack:
         assert hold_all(control.groups, (10.0,))[0].scale == 1.0
         assert decide(Settings(), control, (hot(2),), reading(2, 9.0), History(), (START,)) == (control, None)
 
+    def test_without_a_snapshot_it_says_so_and_keeps_what_was_cut(self) -> None:
+        cut = dataclasses.replace(ONE, scale=0.1)
+        control, decision = decide(Settings(), Control(groups=(cut,)), (hot(),), reading(1, 9.0), History(), ())
+        assert decision is not None
+        assert decision.action is Action.STOP
+        assert "there is no snapshot to go back to" in decision.message
+        assert control.scales == (0.1,)
+
     def test_a_bad_batch_in_a_healthy_run_costs_no_learning_rate_once(self) -> None:
         history, found = play([*simple([2.3 - 0.05 * i for i in range(30)], 0.01), reading(30, math.nan, group(nonfinite=True))])
         control, decision = decide(
