@@ -38,14 +38,30 @@ NETS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+SLOW = ("gelu-without-norm", "sgd")
+
+
 @pytest.mark.parametrize(("optimizer", "lr"), [("adam", 3e-3), ("sgd", 3e-2)])
 @pytest.mark.parametrize("net", NETS)
 def test_nothing_is_found_in_300_healthy_steps(net: str, optimizer: str, lr: float) -> None:
     torch.manual_seed(0)
+    lr *= 3 if (net, optimizer) == SLOW else 1
     run = train(optimizer, lr, steps=300, model=NETS[net](), controller={"act": False})  # a warning would be an error
     assert run.controller is not None
     assert run.controller.findings == []
     assert sum(run.losses[-20:]) / 20 < 0.8 * run.losses[0]  # it was healthy: it has learned
+
+
+def test_a_net_that_stands_still_for_a_hundred_steps_learns_sooner() -> None:
+    def at_step_150(controller: dict[str, Any] | None) -> float:
+        torch.manual_seed(0)
+        return sum(train("sgd", 3e-2, steps=160, model=NETS[SLOW[0]](), controller=controller).losses[-20:]) / 20
+
+    said: list[Any] = []
+    plain, told_nothing = at_step_150(None), at_step_150({"announce": said.append})
+    assert said[0].step == 64
+    assert said[0].findings == (Kind.TOO_COLD,)
+    assert told_nothing < 0.6 * plain
 
 
 def test_the_sparse_net_is_sparse() -> None:

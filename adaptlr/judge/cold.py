@@ -84,9 +84,15 @@ class _Search(NamedTuple):
 
 
 def _search(history: History, reading: Reading, moving: Moving, limits: Thresholds, *, helped: bool) -> _Search | None:
-    """The earlier in a run, the straighter has the line to be, and the less may the loss fall; None: steps have to be small."""
+    """The earlier in a run, the straighter has the line to be, and the less may the loss fall; None: steps have to be small.
+
+    So they have, too, where they are as large as a run of unknown length asks for.
+    """
     if helped:
         return _Search(helped, limits.cold_walk, limits.search_walk, limits.falling_frac)
+    unknown = history.outlook.total_steps is None
+    if unknown and _pace_of(moving) >= min(history.pace_now(g, reading) for g, _ in moving):
+        return None
     if well_on(history, reading.step, limits.late_frac):
         return _Search(helped, limits.cold_walk, limits.late_walk, limits.falling_frac)
     if well_on(history, reading.step, limits.soon_frac) and _pace_of(moving) >= _bar(history, limits, None):
