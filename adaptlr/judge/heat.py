@@ -97,7 +97,7 @@ def divergence(history: History, reading: Reading, limits: Thresholds) -> Findin
     if not min(last) > least:  # nearly always; the noise takes longer to know
         return None
     bar = max(least, start + limits.rise_sigmas * history.usual_noise)
-    if not all(x > bar for x in last) or not any(_may_have_done_it(g, history, reading, limits) for g in history.groups):
+    if not all(x > bar for x in last) or not _updates_may_have_done_it(history, reading, limits):
         return None
     text = f"the loss has been above {said(history, min(last))} for 3 steps; the run began at {said(history, history.start_level)}"
     return finding(Kind.DIVERGENCE, reading, _to_blame(history, reading, _moving(reading)), text, loss=reading.loss, start=start)
@@ -181,13 +181,14 @@ def _may_come_back(history: History, reading: Reading, limits: Thresholds) -> bo
     return not min(history.losses[-limits.spike_steps :]) > best + limits.regress_frac * (start - best)
 
 
-def _may_have_done_it(group: GroupPast, history: History, reading: Reading, limits: Thresholds) -> bool:
-    """The group's updates are not measured, or large enough to have raised the loss: lately, or once, so that weights have grown.
+def _updates_may_have_done_it(history: History, reading: Reading, limits: Thresholds) -> bool:
+    """Some were large enough to have raised the loss: lately, or once, so that weights have grown; or none are measured.
 
     Those of a net that has something to lose need not be as large.
     """
-    share = min(history.caution(reading), _GOES_ON if history.outlook.continued else 1.0)
-    return not group.ratios or group.recent_ratio >= share * limits.shift_ratio or group.largest >= limits.hot_ratio
+    measured = [g for g in history.groups if g.ratios]
+    least = limits.shift_ratio * min(history.caution(reading), _GOES_ON if history.outlook.continued else 1.0)
+    return not measured or any(g.recent_ratio >= least or g.largest >= limits.hot_ratio for g in measured)
 
 
 def _hottest(history: History) -> float:

@@ -35,7 +35,7 @@ class Thresholds:
     shift_ratio: float = (
         0.015  # update ratio, (0, 1], from which the learning rate may have made a loss leap in one step: so it was in
     )
-    # all ten such leaps of 447 recorded runs, from 0.021 up; where data had changed it was 0.002 to 0.01
+    # all ten such leaps of 447 recorded runs, from 0.021 up; where data had changed it was 0.002 to 0.01. Likewise of a divergence
     dead_grad_frac: float = 1e-4  # gradient RMS over its first value at which no gradient arrives any more, (0, 1)
     quiet_frac: float = 0.98  # share of near-zero activations in a stage that counts as silent, (0, 1]
     stuck_frac: float = 0.9  # of the loss at the start: at or above it, the net is no better than guessing, (0, 1]

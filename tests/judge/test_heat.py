@@ -68,6 +68,18 @@ def test_the_ratio_of_the_newest_step_is_not_blamed_for_a_loss_that_came_before_
     assert first([2.3, 3.4], [3.0, 0.01]) == (1, str(Kind.TOO_HOT))
 
 
+def test_a_group_that_cannot_be_measured_does_not_make_small_updates_large() -> None:
+    losses = [*FALLING, 1.5, 3.5, 7.0, 7.5, 8.0]
+
+    def diverged(*ratios: float | None) -> bool:
+        readings = [reading(i, x, *[group(k, ratio=r) for k, r in enumerate(ratios)]) for i, x in enumerate(losses)]
+        return any(f.kind is Kind.DIVERGENCE for fs in play(readings)[1] for f in fs)
+
+    assert not diverged(0.009, None)
+    assert diverged(0.02, None)
+    assert diverged(None)
+
+
 def test_weights_that_have_hardly_moved_have_not_diverged() -> None:
     """As when training goes on from a loss of next to nothing, which differs from batch to batch by all of itself."""
     assert first([0.003, 0.004, 0.02, 0.02, 0.02, 0.02], 1e-3) is None
