@@ -65,6 +65,11 @@ def finished(runs: Iterable[Run], out: Path) -> list[dict[str, Any]]:
     return [json.loads((out / r.name / "run.json").read_text()) for r in runs]
 
 
+def commits(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Those that finished runs were made at."""
+    return sorted({r["commit"] for r in rows if r.get("commit")})
+
+
 def tell(out: Path, lines: Sequence[Mapping[str, Any]], **summary: Any) -> None:
     """``lines`` to ``table.csv`` in ``out``; ``summary``, with versions, to ``summary.json`` there, and to the screen."""
     write_csv(out / "table.csv", lines)

@@ -12,7 +12,8 @@ from adaptlr.judge.verdict import also, finding
 from adaptlr.judge.words import group_name, number, sentence_groups
 from adaptlr.records import Finding, Kind, Reading
 
-_LOWER = 0.2  # share by which the loss of a net that is too cold may have been lower than it is
+_LOWER = 0.2  # share by which the loss of a net that is too cold may have been lower than it is,
+_LUCKY = 1.5  # or so many times the doubt about two medians, for one of them is the lowest of many
 
 
 def too_cold(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
@@ -57,7 +58,7 @@ def _too_cold(history: History, reading: Reading, moving: Moving, limits: Thresh
 def _has_been_lower(history: History) -> bool:
     """The loss was lower, by more than batches differ, and small steps have not raised it. Where a net learns from its own answers,
     as values do from values, or plays against another, that is how it goes on."""
-    by = max(_LOWER, 1.5 * history.doubt(3, 5))
+    by = max(_LOWER, _LUCKY * history.doubt(3, 5))
     return history.best < history.median(5) * (1 - by)
 
 

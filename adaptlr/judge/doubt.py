@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 
 from adaptlr.judge.control import Control, GroupControl, Refuge, Slowed, Suspicion
-from adaptlr.judge.history import History
+from adaptlr.judge.history import STARTING, History
 from adaptlr.judge.words import number, place
 from adaptlr.records import Action, Decision, Finding, Reading
 
@@ -18,7 +18,6 @@ _ACQUITTAL_STEPS = 3  # after a rollback: losses on the weights that were put ba
 _RISEN = 1.25  # if the loss of the broken run was so many times theirs: the two can be told apart
 _TRY_STEPS = 12  # of a run that is slowed down where it is, and half of those that going back must cost for that to be worth it;
 _BEFORE, _TRY_LOSSES, _DOWN = 8, 5, 0.1  # losses that are compared, and the share by which they should have come down,
-_BEGAN = 5  # losses that the level at the start is the median of
 _SURELY_DOWN = 0.5  # or more where batches differ, but never more than this
 
 
@@ -57,7 +56,7 @@ def _came_down(before: Slowed, history: History) -> bool:
 
 
 def suspicion_of(control: Control, history: History, refuge: Refuge, *, at_start: bool) -> Suspicion | None:
-    """What the next steps may refute. At the run's start every loss is high, and nothing can be doubted."""
+    """What the next steps may refute: a loss well above that of the weights put back, for at the start most losses are high."""
     broken = history.median(_ACQUITTAL_STEPS)
     level = history.start_level if at_start else history.over_floor(refuge.level)
     if not broken > _RISEN * level:
@@ -112,4 +111,4 @@ def _on_weights_put_back(suspicion: Suspicion, history: History) -> float:
     if not suspicion.at_start:
         return history.median(_ACQUITTAL_STEPS)
     lowest = min(history.losses)
-    return lowest if lowest > history.start_level * (1 + history.doubt(1, _BEGAN)) else history.start_level
+    return lowest if lowest > history.start_level * (1 + history.doubt(1, STARTING)) else history.start_level

@@ -19,7 +19,7 @@ _JUMP = 3.0  # of those since the schedule last raised the learning rate by so m
 _STRAIGHT, _STRAIGHT_STEPS = 0.7, (10, 16)  # distance over path of a net that walks as one with momentum; steps it is measured in
 _LARGE = 0.05  # update ratio above which few nets trained well
 _TAME = 0.03  # mean update ratio above which bends are the learning rate's doing
-_START = 5  # losses that make the level at the start,
+STARTING = 5  # losses that make the level at the start,
 _SHOCK = 0.1  # and the update ratio from which those after it say nothing about that
 _ALIGNED = 0.9  # cosine of a gradient with the last one, from which the two point the same way
 _DOZEN, _CALM = 12, 0.015  # steps and their largest update ratio, in which the noise of the loss is that of the batches
@@ -352,7 +352,7 @@ def _growth(before: float | None, now: float | None) -> float:
 def _begun(history: History, loss: float) -> tuple[float, ...]:
     """The first losses of the run, as far as no step has thrown the weights about before them."""
     start = history.start
-    if len(start) >= _START or (start and any(g.largest >= _SHOCK for g in history.groups)):
+    if len(start) >= STARTING or (start and any(g.largest >= _SHOCK for g in history.groups)):
         return start
     return (*start, loss)
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from experiments.everyday.runs import NETS, TWO_STARTS, first_done, train
 from experiments.everyday.ways import USUAL
-from experiments.recovery import Run, finished, tell
+from experiments.recovery import Run, commits, finished, tell
 from experiments.sweep import command_line, make
 
 SCHEDULES = ("warm restarts", "triangular cycles", "steps down", "long warm-up")
@@ -82,8 +82,7 @@ def publish(runs: Sequence[Run], out: Path, *, seeds: Sequence[int]) -> None:
     """``table.csv`` and ``summary.json`` in ``out``, the latter on the screen too."""
     rows = finished(runs, out)
     lines = table(rows)
-    made_by = sorted({r["commit"] for r in rows if r.get("commit")})
-    tell(out, lines, seeds=seeds, recovered=summary(lines), commits_of_runs=made_by)
+    tell(out, lines, seeds=seeds, recovered=summary(lines), commits_of_runs=commits(rows))
 
 
 def main() -> None:

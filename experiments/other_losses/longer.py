@@ -19,7 +19,7 @@ from typing import Any
 from experiments.everyday.runs import METHODS, first_done
 from experiments.other_losses.runs import train
 from experiments.other_losses.tasks import TASKS
-from experiments.recovery import Run, finished, tell
+from experiments.recovery import Run, commits, finished, tell
 from experiments.sweep import command_line, make
 
 TIMES = 8
@@ -75,19 +75,18 @@ def summary(lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     for method in dict.fromkeys(line["method"] for line in lines):
         mine = [line for line in lines if line["method"] == method]
         changed = [line for line in mine if line["decisions"]]
-        lower = [_sooner(line["loss"], line["loss_plain"]) for line in changed]
         out[method] = {
             "runs": len(mine),
             "changed": len(changed),
-            "lower": sum(lower),
-            "higher": sum(_sooner(line["loss_plain"], line["loss"]) for line in changed),
+            "lower": sum(_is_lower(line["loss"], line["loss_plain"]) for line in changed),
+            "higher": sum(_is_lower(line["loss_plain"], line["loss"]) for line in changed),
             "others_differ": sum(line["loss"] != line["loss_plain"] for line in mine if not line["decisions"]),
         }
     return out
 
 
-def _sooner(loss: float | None, other: float | None) -> bool:
-    """Is this loss the lower one? None is one that is not finite."""
+def _is_lower(loss: float | None, other: float | None) -> bool:
+    """Than the other loss; None is one that is not finite."""
     return loss is not None and (other is None or loss < other)
 
 
@@ -95,8 +94,7 @@ def publish(runs: Sequence[Run], out: Path, *, seeds: Sequence[int]) -> None:
     """``table.csv`` and ``summary.json`` in ``out``, the latter on the screen too."""
     rows = finished(runs, out)
     lines = table(rows)
-    made_by = sorted({r["commit"] for r in rows if r.get("commit")})
-    tell(out, lines, seeds=seeds, times=TIMES, methods=summary(lines), commits_of_runs=made_by)
+    tell(out, lines, seeds=seeds, times=TIMES, methods=summary(lines), commits_of_runs=commits(rows))
 
 
 def main() -> None:
