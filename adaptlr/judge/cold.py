@@ -45,7 +45,7 @@ def _too_cold(history: History, reading: Reading, moving: Moving, limits: Thresh
     helped = any(g.scale != 1.0 for g, _ in moving)
     search = _search(history, reading, moving, limits, helped=helped)
     if (way := short_way(history, reading, limits)) is not None:
-        return _will_not_get_far(reading, moving, way)
+        return _will_not_get_far(history, reading, moving, way)
     if history.median(5) < (limits.found_frac if helped else limits.learned_frac) * history.start_level:
         return None
     if not helped and _has_been_lower(history):
@@ -121,9 +121,10 @@ def _too_straight(history: History, reading: Reading, moving: Moving, limits: Th
 
 def _learns_nothing(history: History, reading: Reading, moving: Moving) -> Finding:
     still, pace = _pace_of(moving), min(history.pace_now(g, reading) for g, _ in moving)
+    run = "a run of this length" if history.outlook.total_steps is not None else "a run that is half over, its length being unknown"
     text = (
-        f"too cold: no group moves more than {number(still)} of its weight a step, where {number(pace)} would be usual for a run "
-        f"of this length, and the loss has hardly come down"
+        f"too cold: no group moves more than {number(still)} of its weight a step, where {number(pace)} would be usual for {run}, "
+        f"and the loss has hardly come down"
     )
     return _cold(reading, moving, text, update_ratio=still, pace=pace)
 
@@ -172,13 +173,14 @@ def _hardly_moves(reading: Reading, moving: Moving, sign: str, *, helped: bool, 
     return _cold(reading, moving, text, update_ratio=still, **evidence)
 
 
-def _will_not_get_far(reading: Reading, moving: Moving, way: float) -> Finding:
+def _will_not_get_far(history: History, reading: Reading, moving: Moving, way: float) -> Finding:
     judged = told_by(moving)
     still = _pace_of(judged)
+    end = "when the run ends" if history.outlook.total_steps is not None else "after twice as many steps as now"
     who = "no group" if len(judged) == len(moving) else "no group but the new head"
     text = (
         f"too cold: at this pace, {number(still)} of the weights a step, {who} will have gone further than {number(way)} times its "
-        f"weights when the run ends"
+        f"weights {end}"
     )
     return _cold(reading, moving, text, update_ratio=still, way=way)
 

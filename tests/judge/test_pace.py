@@ -16,7 +16,7 @@ from adaptlr.judge.outlook import Outlook
 from adaptlr.judge.policy import decide
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.records import Action, Decision, Finding, Kind, Provenance
-from tests.judge.runs import group, reading
+from tests.judge.runs import group, play, reading
 
 KNOWN = Outlook(total_steps=160, peak_lrs=(1e-3,))
 RESTARTS = [
@@ -207,6 +207,25 @@ def test_what_has_learned_nothing_is_given_the_pace() -> None:
     assert [(d.step, d.action) for d in done] == [(32, Action.RESCALE)]
     assert "where 0.012 would be usual for a run of this length" in done[0].message
     assert ratios[40] == pytest.approx(0.0119, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "known", "unknown"),
+    [
+        (
+            6e-3,
+            "would be usual for a run of this length, and",
+            "would be usual for a run that is half over, its length being unknown, and",
+        ),
+        (2e-4, "times its weights when the run ends", "times its weights after twice as many steps as now"),
+    ],
+)
+def test_it_says_of_what_length_a_run_is_taken_to_be(ratio: float, known: str, unknown: str) -> None:
+    for outlook, words in ((KNOWN, known), (Outlook(), unknown)):
+        found = [
+            f for fs in play([reading(i, 2.3, group(ratio=ratio, rho=100.0)) for i in range(80)], outlook=outlook)[1] for f in fs
+        ]
+        assert words in found[0].message
 
 
 def test_a_longer_run_may_go_more_slowly() -> None:
