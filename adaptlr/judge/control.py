@@ -10,8 +10,10 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 from adaptlr.judge.history import History
+from adaptlr.judge.ranges import Least, Over, Share, check
 from adaptlr.records import Finding, Kind, Reading
 
 LOOSEST = 0.05  # update ratio: the top of what trained well
@@ -29,44 +31,23 @@ class Settings:
         ValueError: a setting is outside its range; the message quotes the value.
     """
 
-    # update ratio that a group which was too hot is held under, (0, 1); None: what suits the run's length, 0.01 if that is unknown
-    ceiling: float | None = None
-    side_ceiling: float = LOOSEST  # and the other groups of that run: the top of what trained well, (0, 1)
-    slow_retreat: float = (
-        10.0  # divides the learning rate where the damage was slow, and had begun below what it is now, [1.5, 1000]
-    )
-    anneal_frac: float = 0.25  # share of the run at its end in which a learning rate of ours comes down, if the schedule's does not
-    # and the number of steps is known, [0, 1)
-    retreat: float = 3.0  # each further failure divides ceiling and learning rate by this, [1.5, 100]
-    raise_frac: float = 1.0  # share of the ceiling that a net which was too cold is raised to, (0, 1]
-    search_times: float = 3.0  # ceilings that a net which walks straight on may be raised to, [1, 100]
-    raise_again: float = 3.0  # factor of a further raise, (1, 100]
-    early_steps: int = 200  # a run that broke slowly before this step starts over: snapshots may hold the damage already, [0, 1e9]
-    max_rollbacks: int = 8  # in one run, [0, 1000]; then it says so, and holds
-    max_raises: int = 8  # likewise
-    quiet_steps: int = 50  # a finding that goes on is said again only after so many steps without it, [1, 1e9]
+    # update ratio that a group which was too hot is held under; None: what suits the run's length, 0.01 if that is unknown
+    ceiling: Annotated[float | None, Over(0, upto=1)] = None
+    side_ceiling: Share = LOOSEST  # and the other groups of that run: the top of what trained well
+    slow_retreat: Annotated[float, Least(1.5, upto=1000)] = 10.0  # divides a learning rate whose damage began below what it is now
+    # share of the run at its end in which a learning rate of ours comes down, if the schedule's does not, and the length is known
+    anneal_frac: Annotated[float, Least(0, upto=0.99)] = 0.25
+    retreat: Annotated[float, Least(1.5, upto=100)] = 3.0  # each further failure divides ceiling and learning rate by this
+    raise_frac: Share = 1.0  # share of the ceiling that a net which was too cold is raised to
+    search_times: Annotated[float, Least(1, upto=100)] = 3.0  # ceilings that a net which walks straight on may be raised to
+    raise_again: Annotated[float, Over(1, upto=100)] = 3.0  # factor of a further raise
+    early_steps: Annotated[int, Least(0, upto=10**9)] = 200  # what broke slowly before starts over: snapshots may hold the damage
+    max_rollbacks: Annotated[int, Least(0, upto=1000)] = 8  # in one run; then it says so, and stops
+    max_raises: Annotated[int, Least(0, upto=1000)] = 8  # in one run
+    quiet_steps: Annotated[int, Least(1, upto=10**9)] = 50  # a finding that goes on is said again only after so many without it
 
     def __post_init__(self) -> None:
-        ranges = {
-            "ceiling": (0, 1),
-            "side_ceiling": (0, 1),
-            "slow_retreat": (1.5, 1000),
-            "anneal_frac": (0, 0.99),
-            "retreat": (1.5, 100),
-            "raise_frac": (0, 1),
-            "search_times": (1, 100),
-            "raise_again": (1, 100),
-            "early_steps": (0, 10**9),
-            "max_rollbacks": (0, 1000),
-            "max_raises": (0, 1000),
-            "quiet_steps": (1, 10**9),
-        }
-        for name, (low, high) in ranges.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise ValueError(
-                    f"{name} must lie in [{low}, {high}], got {value!r}: see adaptlr.judge.control.Settings for its meaning"
-                )
+        check(self, see="see adaptlr.judge.control.Settings for its meaning")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
