@@ -28,6 +28,7 @@ from adaptlr.judge.outlook import Outlook
 from adaptlr.judge.policy import decide, news
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.measure.kinds import numel
+from adaptlr.measure.opponents import Opponents
 from adaptlr.measure.stages import Stages, unwrap
 from adaptlr.observer import Observer, Sampling
 from adaptlr.records import Action, Decision, Finding, Reading
@@ -129,6 +130,7 @@ class Controller:
         self._history = History(outlook=Outlook(total_steps=total_steps, peak_lrs=peaks, weights=weights))
         n = self._observer.n_groups
         self._control = Control(groups=tuple(GroupControl() for _ in range(n)))
+        self._opponents = Opponents(self._model, self._port.params(), lambda: self._observer.activations.saw_forward)
         self._ring = Ring(budget_frac=_SNAPSHOT_BUDGET if self._ranks is None else None)  # ranks' clocks differ
         self._healthy_since = 0
         self._peaks: tuple[float, ...] = (0.0,) * n
@@ -188,6 +190,7 @@ class Controller:
             self._snapshot()
         with ExitStack() as stack:
             stack.enter_context(self._observer.activations)
+            stack.enter_context(self._opponents)
             stack.enter_context(StepScale(self._port, self._before_step, self._observer.after_step))
             if self._ranks is not None:
                 stack.callback(self._ranks.follow_join(self._observer.shadow, self._join_ends, self._after_join))
@@ -214,6 +217,10 @@ class Controller:
 
     def _before_step(self, lrs: list[float]) -> Sequence[float]:
         self._observer.before_step(lrs)
+        self._opponents.before_step()
+        if self._opponents.noticed and not self._history.outlook.contested:
+            outlook = dataclasses.replace(self._history.outlook, contested=True)
+            self._history = dataclasses.replace(self._history, outlook=outlook)
         if len(lrs) > len(self._control.groups):  # a group was added: from here on it is watched like the others
             self._control = widened(self._control, lrs)
             self._peaks += (0.0,) * (len(lrs) - len(self._peaks))
@@ -411,7 +418,7 @@ class Controller:
         self._peaks = tuple(max(p, g.effective_lr) for p, g in zip(self._peaks, reading.groups, strict=True))
         self._history, findings = observe(self._history, reading, self.thresholds)
         self._certify(reading, findings)
-        self._control, new = news(self.settings, self._control, findings)
+        self._control, new = news(self.settings, self._control, findings, once=self._history.outlook.contested)
         if not (self.act and may_act):
             for finding in new:
                 self._say(finding)

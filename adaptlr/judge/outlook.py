@@ -24,6 +24,7 @@ class Outlook:
     peak_lrs: tuple[float, ...] | None = None  # the largest learning rate that the schedule gives each group
     weights: int | None = None  # that are trained
     continued: bool = False  # the optimizer has stepped before: what had been learned by then is not seen in this run's losses
+    contested: bool = False  # another optimizer trains what the loss depends on, so that it need not come down
 
     def __post_init__(self) -> None:
         if self.total_steps is not None and self.total_steps < 1:

@@ -33,15 +33,23 @@ from adaptlr.records import Action, Decision, Finding, GroupReading, Kind, Prove
 _WELL_STEPS = 24
 _LEARNED = 0.5  # share of the loss at the start below which a net has learned something
 _WORTH_IT = 1.2  # no learning rate is raised by less
+_OF_THE_LOSS = HOT - {Kind.NON_FINITE} | {Kind.TOO_COLD}  # what is held against a loss that does not come down
+_CONTESTED = (
+    "another optimizer trains another net that this loss depends on, as in a game of two, so the loss need not come down: "
+    "nothing was changed"
+)
 _LATE = 0.4  # share of a run of known length from which no more of it is given up than must be
 
 
-def news(settings: Settings, control: Control, findings: tuple[Finding, ...]) -> tuple[Control, tuple[Finding, ...]]:
-    """Those findings that have not been said within ``quiet_steps``: once an event, never a flood."""
+def news(
+    settings: Settings, control: Control, findings: tuple[Finding, ...], *, once: bool = False
+) -> tuple[Control, tuple[Finding, ...]]:
+    """Those findings that have not been said within ``quiet_steps``: once an event, never a flood. Or each kind ``once`` in a run."""
     if not findings:
         return control, ()
     said = dict(control.last_said)
-    new = tuple(f for f in findings if f.step - said.get(f.kind, -(10**9)) > settings.quiet_steps)
+    pause = math.inf if once else settings.quiet_steps
+    new = tuple(f for f in findings if f.kind not in said or f.step - said[f.kind] > pause)
     said.update({f.kind: f.step for f in findings})
     return dataclasses.replace(control, last_said=tuple(said.items())), new
 
@@ -60,17 +68,15 @@ def decide(
     """
     if not findings or control.stopped:
         return control, None
+    if history.outlook.contested and (held := next((f for f in findings if f.kind in _OF_THE_LOSS), None)):
+        return control, _decision(Action.HOLD, control, control, held, _CONTESTED)
     hot = next((f for f in findings if f.kind in HOT), None)
     if (hot and _such_is_the_data(settings, control, hot, reading, history)) or _is_tried_out(control, hot, reading):
         return control, None
     if hot:
         return _roll_back(settings, control, hot, reading, history, refuges)
-    for f in findings:
-        if f.kind is Kind.STARVED:
-            return _feed(settings, control, f, reading, history)
-        if f.kind is Kind.TOO_COLD:
-            return _warm(settings, control, f, reading, history)
-    return control, None
+    low = next((f for f in findings if f.kind in _RAISES), None)
+    return _RAISES[low.kind](settings, control, low, reading, history) if low else (control, None)
 
 
 def _such_is_the_data(settings: Settings, control: Control, hot: Finding, reading: Reading, history: History) -> bool:
@@ -376,6 +382,9 @@ def _warm(
         return control, None
     done = f"its learning rate is now {times(gained)}"
     return new, _decision(Action.RESCALE, control, new, finding, done, advice=_lr_advice(reading, new))
+
+
+_RAISES = {Kind.STARVED: _feed, Kind.TOO_COLD: _warm}
 
 
 def _has_outgrown(control: Control, history: History) -> bool:

@@ -645,12 +645,46 @@ class TestBadBatch:
         assert self.decide(last=40) is None
 
 
+class TestGame:
+    """Another optimizer trains what the loss depends on."""
+
+    def decide(self, *kinds: Kind) -> Decision | None:
+        history = History(outlook=Outlook(contested=True))
+        found = tuple(finding(kind, 0, step=60, update_ratio=0.5) for kind in kinds)
+        groups = (group(lr=1e-6, ratio=1e-9), group(1, lr=1e-2, ratio=1e-3))
+        control = Control(groups=(ONE, ONE))
+        return decide(Settings(), control, found, reading(60, 3.0, *groups), history, (START,))[1]
+
+    @pytest.mark.parametrize("kind", [Kind.TOO_HOT, Kind.DIVERGENCE, Kind.COLLAPSE, Kind.BAD_BATCH, Kind.TOO_COLD])
+    def test_what_the_loss_says_changes_nothing(self, kind: Kind) -> None:
+        for kinds in ((kind,), (Kind.SHIFT, kind)):
+            decision = self.decide(*kinds)
+            assert decision is not None
+            assert (decision.action, decision.findings) == (Action.HOLD, (kind,))
+            assert "as in a game of two" in decision.message
+
+    def test_what_weights_and_updates_say_does(self) -> None:
+        nan, starved = self.decide(Kind.NON_FINITE), self.decide(Kind.STARVED)
+        assert nan is not None
+        assert nan.action is Action.ROLLBACK
+        assert starved is not None
+        assert starved.action is Action.RESCALE
+
+
 def test_news_says_an_event_once_and_again_after_a_pause() -> None:
     settings, control, said = Settings(quiet_steps=50), Control(), []
     for step in [*range(30), *range(100, 110)]:
         control, new = news(settings, control, (finding(Kind.STARVED, 0, step=step),))
         said += [f.step for f in new]
     assert said == [0, 100]
+
+
+def test_of_a_game_it_says_a_kind_once() -> None:
+    control, said = Control(), []
+    for step in (0, 100, 1000):
+        control, new = news(Settings(), control, (finding(Kind.TOO_COLD, 0, step=step),), once=True)
+        said += [f.step for f in new]
+    assert said == [0]
 
 
 @pytest.mark.parametrize(("name", "value"), [("ceiling", 2.0), ("retreat", 1.0), ("max_rollbacks", -1), ("raise_frac", math.nan)])
