@@ -1,0 +1,1 @@
+"""Two nets that play against each other, each watched by a Controller: does adaptlr leave them alone?"""
