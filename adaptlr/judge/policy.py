@@ -44,12 +44,14 @@ _LATE = 0.4  # share of a run of known length from which no more of it is given 
 def news(
     settings: Settings, control: Control, findings: tuple[Finding, ...], *, once: bool = False
 ) -> tuple[Control, tuple[Finding, ...]]:
-    """Those findings that have not been said within ``quiet_steps``: once an event, never a flood. Or each kind ``once`` in a run."""
+    """Those findings that were not said within ``quiet_steps``: once an event, never a flood. Or ``once`` in a run, the first."""
     if not findings:
         return control, ()
     said = dict(control.last_said)
-    pause = math.inf if once else settings.quiet_steps
-    new = tuple(f for f in findings if f.kind not in said or f.step - said[f.kind] > pause)
+    if once:
+        new = () if said else findings[:1]
+    else:
+        new = tuple(f for f in findings if f.step - said.get(f.kind, -math.inf) > settings.quiet_steps)
     said.update({f.kind: f.step for f in findings})
     return dataclasses.replace(control, last_said=tuple(said.items())), new
 
