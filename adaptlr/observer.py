@@ -150,6 +150,7 @@ class Observer:
             self._provenance = provenance.of_groups(self._port.params(), self._provenance)
         self._lrs = tuple(lrs)
         self._weights.before()
+        self.activations.before_step()
 
     def after_step(self) -> None:
         self._skips = self._port.skips()

@@ -79,8 +79,12 @@ class ActivationProbe:
 
     @property
     def saw_forward(self) -> bool:
-        """A stage ran in a training pass since the last :meth:`collect`, counted or not."""
+        """A stage ran in a training pass since the last :meth:`collect`, counted or not, or since the optimizer stepped."""
         return self._saw_forward
+
+    def before_step(self) -> None:
+        """The optimizer is about to step: a pass from here on is another one."""
+        self._saw_forward = False
 
     def collect(self) -> Tensor | None:
         """Counts since the last call [stages, counters], on the device, zeros for a stage that did not run; then starts anew.

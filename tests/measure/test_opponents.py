@@ -151,6 +151,34 @@ def test_nothing_is_left_behind() -> None:
     assert not pair.opponents.noticed
 
 
+@pytest.mark.parametrize("is_game", [False, True])
+def test_it_does_not_matter_when_the_controllers_are_told(*, is_game: bool) -> None:
+    """At the end of a batch, as callbacks are."""
+    torch.manual_seed(0)
+    a, b = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 4)), nn.Linear(4, 1)
+    first, second = (torch.optim.SGD(net.parameters(), lr=0.01) for net in (a, b))
+    with Controller(a, first, announce=quiet) as of_a, Controller(b, second, announce=quiet) as of_b:
+        for _ in range(6):
+            second.zero_grad()
+            made = a(torch.randn(16, 4))
+            loss = b(made.detach() if is_game else made).square().mean()
+            if not is_game:
+                first.zero_grad()
+            loss.backward()
+            if is_game:
+                second.step()
+                first.zero_grad()
+                (b(made) - 1).square().mean().backward()
+                first.step()
+            else:
+                first.step()
+                second.step()
+            of_a.step(loss)
+            of_b.step(loss)
+        noticed = [c.state_dict(snapshots=False)["history"]["outlook"]["contested"] for c in (of_a, of_b)]
+    assert noticed == [is_game, is_game]
+
+
 def play(*, poison: bool = False, watch: bool = True) -> tuple[list[Tensor], Controller | None]:
     """A loss that rises a hundredfold, since another net is trained to have it so for forty steps."""
     torch.manual_seed(0)
