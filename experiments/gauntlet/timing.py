@@ -57,17 +57,20 @@ def _laps(cell: Cell, method: str, folder: str) -> Iterator[float]:
 
 
 def walls(rows: Sequence[Row], timings: Sequence[Row]) -> dict[str, float]:
-    """Per method: the mean of its timings; where there are none, processor seconds of its rows over plain's, column by column."""
-    seconds: dict[str, dict[str, list[float]]] = {}
+    """Per method: the mean of its timings; where there are none, processor seconds of its rows over plain's, column by column.
+
+    Rows made now and rows published then saw two machines, or one on two days: they are not compared.
+    """
+    seconds: dict[str, dict[tuple[str, str | None], list[float]]] = {}
     for r in rows:
         if r["error"] is None and r["fault"] == "none":
-            seconds.setdefault(r["method"], {}).setdefault(r["column"], []).append(r["cpu_seconds"])
-    plain = {column: median(s) for column, s in seconds.get("plain", {}).items()}
+            seconds.setdefault(r["method"], {}).setdefault((r["column"], r.get("published")), []).append(r["cpu_seconds"])
+    plain = {made: median(s) for made, s in seconds.get("plain", {}).items()}
     out = {m: _over(by_column, plain) for m, by_column in seconds.items() if any(plain.get(c) for c in by_column)}
     for method in {t["method"] for t in timings}:
         out[method] = fmean(t["ratio"] for t in timings if t["method"] == method)
     return out
 
 
-def _over(by_column: Mapping[str, Sequence[float]], plain: Mapping[str, float]) -> float:
+def _over(by_column: Mapping[tuple[str, str | None], Sequence[float]], plain: Mapping[tuple[str, str | None], float]) -> float:
     return fmean(median(s) / plain[c] for c, s in by_column.items() if plain.get(c))

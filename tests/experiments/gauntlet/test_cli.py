@@ -198,6 +198,9 @@ def test_walls_are_taken_column_by_column_and_timings_come_first() -> None:
     rows = [row(0.9, cpu_seconds=1.0), row(0.9, column=other, cpu_seconds=4.0)]
     rows += [row(0.9, method="clip", cpu_seconds=2.0), row(0.9, method="clip", column=other, cpu_seconds=4.0)]
     assert walls(rows, []) == {"plain": 1.0, "clip": 1.5}
+    then = [{**row, "published": "1234567"} for row in rows if row["method"] == "plain"]
+    now = [row for row in rows if row["method"] != "plain"]
+    assert walls([*then, *now], []) == {"plain": 1.0}, "of another day"
     assert walls(rows, [{"method": "clip", "ratio": 1.1}, {"method": "clip", "ratio": 1.3}])["clip"] == pytest.approx(1.2)
 
 
