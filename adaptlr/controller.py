@@ -130,7 +130,7 @@ class Controller:
         self._history = History(outlook=Outlook(total_steps=total_steps, peak_lrs=peaks, weights=weights))
         n = self._observer.n_groups
         self._control = Control(groups=tuple(GroupControl() for _ in range(n)))
-        self._opponents = Opponents(self._model, self._port.params(), lambda: self._observer.activations.saw_forward)
+        self._opponents = Opponents(self._model, self._port.params(), lambda: self._observer.activations.passed_since_step)
         self._ring = Ring(budget_frac=_SNAPSHOT_BUDGET if self._ranks is None else None)  # ranks' clocks differ
         self._healthy_since = 0
         self._peaks: tuple[float, ...] = (0.0,) * n

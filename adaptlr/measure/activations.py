@@ -58,7 +58,7 @@ class ActivationProbe:
         self.stages = tuple(stages)
         self.enabled = True
         self.hist_bins, self.hist_max = hist_bins, hist_max
-        self._saw_forward = False
+        self._saw_forward = self._passed_since_step = False
         self._tallies = tuple(_Tally(sample) for _ in self.stages)
         self._handles: list[RemovableHandle] = []
         self._to_count: list[Tensor] = []
@@ -79,12 +79,17 @@ class ActivationProbe:
 
     @property
     def saw_forward(self) -> bool:
-        """A stage ran in a training pass since the last :meth:`collect`, counted or not, or since the optimizer stepped."""
+        """A stage ran in a training pass since the last :meth:`collect`, counted or not."""
         return self._saw_forward
+
+    @property
+    def passed_since_step(self) -> bool:
+        """Likewise since the last :meth:`before_step`."""
+        return self._passed_since_step
 
     def before_step(self) -> None:
         """The optimizer is about to step: a pass from here on is another one."""
-        self._saw_forward = False
+        self._passed_since_step = False
 
     def collect(self) -> Tensor | None:
         """Counts since the last call [stages, counters], on the device, zeros for a stage that did not run; then starts anew.
@@ -182,6 +187,7 @@ class _Hook:
         if not (module.training and torch.is_grad_enabled()):
             return
         self.probe._saw_forward = True
+        self.probe._passed_since_step = True
         if not self.probe.enabled:
             return
         if torch.compiler.is_compiling():
