@@ -2,8 +2,8 @@
 
     python -m experiments.games [--seeds 0,1] [--games ring,digits] [--out runs/games] [--quick]
 
-Generators and discriminators whose settings train well: without adaptlr, with it, and with it told nothing of the run's length. 18
-runs a seed, four minutes on two cores. What is finished is not run again. The folder gets ``table.csv`` and ``summary.json``.
+Generators and discriminators whose settings train well: without adaptlr, with it, and with it told nothing of the run's length. 36
+in all, five minutes on two cores. What is finished is not run again. The folder gets ``table.csv`` and ``summary.json``.
 """
 
 from __future__ import annotations

@@ -13,8 +13,6 @@ from adaptlr import Action, Controller, Kind
 from adaptlr.measure.opponents import Opponents
 from tests.nets import quiet
 
-Step = Callable[[str, Tensor], None]  # makes the step of one side on a loss
-
 
 class Pair:
     """Two nets with an optimizer each, either of which may be watched."""
@@ -44,13 +42,19 @@ class Pair:
             self.optimizers[name].zero_grad()
 
 
+def critic_turn(pair: Pair) -> Tensor:
+    """The discriminator's step; gives what was made for it."""
+    fake = pair.nets["a"](torch.randn(8, 4))
+    pair.zero_grad("b")
+    (pair.nets["b"](torch.randn(8, 4)).mean() - pair.nets["b"](fake.detach()).mean()).backward()
+    pair.step("b")
+    return fake
+
+
 def game(pair: Pair) -> None:
     """A generator and a discriminator."""
     a, b = pair.nets["a"], pair.nets["b"]
-    fake = a(torch.randn(8, 4))
-    pair.zero_grad("b")
-    (b(torch.randn(8, 4)).mean() - b(fake.detach()).mean()).backward()
-    pair.step("b")
+    critic_turn(pair)
     pair.zero_grad("a")
     b(a(torch.randn(8, 4))).mean().backward()
     pair.step("a")
@@ -58,11 +62,8 @@ def game(pair: Pair) -> None:
 
 def game_of_one_pass(pair: Pair) -> None:
     """The same, with one pass of the generator for both, and gradients that go nowhere kept from being made."""
-    a, b = pair.nets["a"], pair.nets["b"]
-    fake = a(torch.randn(8, 4))
-    pair.zero_grad("b")
-    (b(torch.randn(8, 4)).mean() - b(fake.detach()).mean()).backward()
-    pair.step("b")
+    b = pair.nets["b"]
+    fake = critic_turn(pair)
     b.requires_grad_(False)
     pair.zero_grad("a")
     b(fake).mean().backward()
