@@ -24,7 +24,7 @@ from adaptlr.judge.control import Control, GroupControl, Refuge, Settings, annea
 from adaptlr.judge.detect import observe
 from adaptlr.judge.doubt import acquit, tried
 from adaptlr.judge.history import History
-from adaptlr.judge.outlook import Outlook
+from adaptlr.judge.outlook import Lesson, Outlook
 from adaptlr.judge.policy import decide, news
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.measure.kinds import numel
@@ -65,6 +65,7 @@ class Controller:
         peak_lrs: the largest learning rate that the schedule will give each group, if known: a warm-up is then judged by where it
             goes, and advice is put in those terms. What torch's schedulers have noted by the time that the controller is entered
             need not be said.
+        lesson: what an earlier run of this model taught, ``earlier.lesson``: learning rates that were too low are so again.
         announce: called with every new finding and decision; None warns with :class:`AdaptLRWarning`.
         process_group: the processes that train this model together, if ``model`` does not say: a DistributedDataParallel wrapper
             and ``fully_shard`` do. All of them judge the same numbers and do the same; the first alone announces, and writes the
@@ -100,6 +101,7 @@ class Controller:
         snapshot_device: torch.device | str | None = None,
         total_steps: int | None = None,
         peak_lrs: Sequence[float] | None = None,
+        lesson: Lesson | None = None,
         announce: Callable[[Finding | Decision], None] | None = None,
         process_group: torch.distributed.ProcessGroup | None = None,
     ) -> None:
@@ -127,7 +129,7 @@ class Controller:
         )
         peaks = None if peak_lrs is None else tuple(peak_lrs)
         weights = sum(numel(p) for group in self._port.params() for p in group if p.requires_grad)
-        self._history = History(outlook=Outlook(total_steps=total_steps, peak_lrs=peaks, weights=weights))
+        self._history = History(outlook=Outlook(total_steps=total_steps, peak_lrs=peaks, weights=weights, lesson=lesson))
         n = self._observer.n_groups
         self._control = Control(groups=tuple(GroupControl() for _ in range(n)))
         self._opponents = Opponents(self._model, self._port.params(), lambda: self._observer.activations.passed_since_step)
@@ -155,6 +157,11 @@ class Controller:
         return self.trace.decisions
 
     @property
+    def model(self) -> nn.Module:
+        """The model that is watched, without what wraps it."""
+        return self._model
+
+    @property
     def scales(self) -> tuple[float, ...]:
         """Each group's multiplier on its scheduled learning rate; 1 is untouched."""
         return self._control.scales
@@ -163,6 +170,19 @@ class Controller:
     def suggested_lrs(self) -> tuple[float, ...]:
         """What to write in the code next time: the largest effective lr of each group since the last decision that changed it."""
         return self._peaks
+
+    @property
+    def lesson(self) -> Lesson | None:
+        """What the next run of this model, if it asks for no more, can go by: how much too low learning rates were, and from where.
+
+        None where nothing had to be raised, or where what was raised broke.
+        """
+        outlook, control = self._history.outlook, self._control
+        asked = max([outlook.peak(i, g.peak_lr) for i, g in enumerate(self._history.groups)], default=0.0)
+        took = max(self._peaks, default=0.0)
+        if control.raised is not None and 0 < asked < took:
+            return Lesson(asked=asked, took=took)
+        return outlook.lesson if not control.acted else None
 
     @property
     def stages(self) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import itertools
 import os
 import sys
 import warnings
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,9 @@ from adaptlr.act.optimizer import peak_lrs
 from adaptlr.act.snapshot import Stateful, all_of
 from adaptlr.controller import STATE_VERSION, AdaptLRWarning, Controller, sentence
 from adaptlr.judge.control import Settings
+from adaptlr.judge.outlook import Lesson
 from adaptlr.judge.thresholds import Thresholds
-from adaptlr.measure.stages import Stages
+from adaptlr.measure.stages import Stages, unwrap
 from adaptlr.observer import Sampling
 from adaptlr.records import Decision, Finding
 from adaptlr.trace import Trace
@@ -34,6 +36,8 @@ class Records:
         self.runs: list[Trace] = []
         self._over: dict[str, Any] = {}  # what the controller remembered when the newest fit was over
         self._kept: dict[str, Any] = {}  # what the fit that comes next is to go on with
+        self._lesson: Lesson | None = None  # of the newest fit, when it was over,
+        self._taught: weakref.ref[torch.nn.Module] | None = None  # and the model that it is about
         self._controller: Controller | None = None  # of the fit that is under way
         self._scales: tuple[float, ...] = ()  # of the newest fit, when it was over
         self._suggested: tuple[float, ...] = ()
@@ -82,6 +86,10 @@ class Records:
         """Have the fit that comes next go on with what :meth:`state_dict` gave."""
         self._kept = state_dict
 
+    def _lesson_about(self, model: torch.nn.Module) -> Lesson | None:
+        """What the newest fit taught, if it was of this model."""
+        return self._lesson if self._taught is not None and self._taught() is model else None
+
     def _go_on(self, controller: Controller) -> None:
         """Enter the controller of a fit that begins; with what was kept of an earlier one, if anything was."""
         kept, self._kept = self._kept, {}
@@ -111,6 +119,7 @@ class Records:
             self._controller.close()
             self._scales = self._controller.scales
             self._suggested = self._controller.suggested_lrs
+            self._lesson, self._taught = self._controller.lesson, weakref.ref(self._controller.model)
             self._over = _memory_of(self._controller)
             self._controller = None  # it holds the model and the optimizer; the records do not
 
@@ -160,7 +169,7 @@ class Fits(Records):
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy or a pickle keeps the records, and watches nothing."""
-        return {**self.__dict__, "_controller": None}
+        return {**self.__dict__, "_controller": None, "_taught": None}
 
     # ------------------------------------------------------------------ the length of a fit
 
@@ -184,6 +193,7 @@ class Fits(Records):
             trace=None if self._trace_path is None else free_path(self._trace_path),
             total_steps=self._length(None if total_steps is None else total_steps - had_steps),
             peak_lrs=peak_lrs(optimizer),
+            lesson=self._lesson_about(unwrap(model)),
             announce=self._say,
             process_group=None if wrapped is None else group_of(wrapped),
             **self._options,

@@ -16,6 +16,7 @@ from torch import nn
 from adaptlr import Action, AdaptLRWarning, Controller, Kind, Sampling, Thresholds, Trace
 from adaptlr.judge.detect import observe
 from adaptlr.judge.history import History
+from adaptlr.judge.outlook import Lesson
 from adaptlr.records import Provenance
 from tests.nets import batches, convnet, fit, quiet, same, train
 
@@ -38,6 +39,29 @@ def test_where_weights_came_from_is_asked_before_the_first_step() -> None:
     ruined = train("adam", 10.0, steps=1, controller={"act": False, "announce": quiet})
     assert ruined.controller is not None
     assert [g.provenance for g in ruined.controller.trace.readings[0].groups] == [Provenance.RANDOM]
+
+
+@pytest.mark.parametrize(("lr", "teaches"), [(1e-6, True), (3e-3, False), (10.0, False)], ids=["too-low", "healthy", "too-high"])
+def test_what_had_to_be_raised_is_a_lesson(lr: float, teaches: bool) -> None:
+    """What was asked for, and the largest that it was trained at since; of a run that was watched alone, or cut, nothing."""
+    run = train("adam", lr, steps=60, controller={"announce": quiet})
+    assert run.controller is not None
+    lesson = run.controller.lesson
+    assert (lesson is not None) is teaches
+    if lesson is not None:
+        assert (lesson.asked, lesson.took) == (pytest.approx(lr), max(run.controller.suggested_lrs))
+        assert lesson.took > 30 * lr
+    watched = train("adam", lr, steps=60, controller={"announce": quiet, "act": False})
+    assert watched.controller is not None
+    assert watched.controller.lesson is None
+
+
+def test_a_lesson_outlives_a_run_in_which_nothing_was_done() -> None:
+    lesson = Lesson(asked=1e-4, took=1e-2)
+    run = train("adam", 3e-3, steps=20, controller={"announce": quiet, "lesson": lesson})
+    assert run.controller is not None
+    assert run.controller.decisions == []
+    assert run.controller.lesson == lesson
 
 
 @pytest.mark.parametrize("lr", [10.0, 1e-7])

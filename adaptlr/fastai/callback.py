@@ -24,7 +24,7 @@ from adaptlr.fastai.optimizer import port_of
 from adaptlr.fits import Records, caller_outside, free_path
 from adaptlr.judge.control import Settings
 from adaptlr.judge.thresholds import Thresholds
-from adaptlr.measure.stages import Stages
+from adaptlr.measure.stages import Stages, unwrap
 from adaptlr.observer import Sampling
 from adaptlr.records import Decision, Finding
 from adaptlr.standin import StandIn
@@ -58,7 +58,7 @@ class AdaptLR(Records, Callback):
     # hooks are gone before any sees the fit's end (SaveModelCallback loads weights there).
     order = -100
     run_valid = False
-    _stateattrs = ("runs", "_controller", "_scales", "_suggested", "_guard", "_in_epoch", "_has_loss")
+    _stateattrs = ("runs", "_controller", "_scales", "_suggested", "_taught", "_guard", "_in_epoch", "_has_loss")
 
     def __init__(
         self,
@@ -140,6 +140,7 @@ class AdaptLR(Records, Callback):
             snapshot_device=self._snapshot_device,
             total_steps=self._length(_optimizer_steps(learn)),
             peak_lrs=_peak_lrs(learn),
+            lesson=self._lesson_about(unwrap(learn.model)),
             announce=self._say,
             **self._options,
         )

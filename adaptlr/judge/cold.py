@@ -24,7 +24,8 @@ def too_cold(history: History, reading: Reading, limits: Thresholds) -> Finding 
     BatchNorm noise may bend it at any learning rate: there cold nets may be missed.
     Updates that are less small are accused only if the loss has as good as not changed, or if the learning rate is no longer the
     user's own: then the search for it goes on. A warm-up that still rises is left alone unless nothing moves at all; an annealed
-    tail always; and a run that goes on from an earlier one unless its gradients point the same way, step after step.
+    tail always; and a run that goes on from an earlier one unless its gradients point the same way, step after step, or unless that
+    one had to be raised from there.
 
     Source: D-Adaptation's estimate (Defazio & Mishchenko 2023), measured as a sign.
     """
@@ -33,9 +34,10 @@ def too_cold(history: History, reading: Reading, limits: Thresholds) -> Finding 
         return None
     if not history.settled or not all(p.known for _, p in moving):
         return None
-    if history.outlook.continued and not _looks_unlearned(history, moving, limits):
+    known = history.known_cold(g for g, _ in moving) is not None
+    if history.outlook.continued and not known and not _looks_unlearned(history, moving, limits):
         return None
-    found = _too_cold(history, reading, moving, limits)
+    found = _too_cold(history, reading, moving, limits) or (_again(history, reading, moving, limits) if known else None)
     if found is None or not has_to_learn(history, [g for g, _ in moving], limits):
         return found
     return also(found, to_learn=1.0)
@@ -50,9 +52,25 @@ def _too_cold(history: History, reading: Reading, moving: Moving, limits: Thresh
         return None
     if not helped and _has_been_lower(history):
         return None
+    return None if _over(history, reading, moving) else _too_straight(history, reading, moving, limits, search)
+
+
+def _over(history: History, reading: Reading, moving: Moving) -> bool:
+    """The schedule has come down, or there is too little left of the run."""
     total = history.outlook.total_steps
-    annealed = any(g.lr < 0.5 * p.peak_lr for g, p in moving) or (total is not None and reading.step >= LATE * total)
-    return None if annealed else _too_straight(history, reading, moving, limits, search)
+    return any(g.lr < 0.5 * p.peak_lr for g, p in moving) or (total is not None and reading.step >= LATE * total)
+
+
+def _again(history: History, reading: Reading, moving: Moving, limits: Thresholds) -> Finding | None:
+    """The fit before had to be raised from no lower a learning rate, and steps are well below the pace. How straight the walk is,
+    and what the loss does, need not say it a second time."""
+    if any(g.scale != 1.0 for g, _ in moving) or _over(history, reading, moving):
+        return None
+    still, pace = _pace_of(moving), min(history.pace_now(g, reading) for g, _ in moving)
+    if not still < limits.again_frac * pace:
+        return None
+    text = f"too cold: no group moves more than {number(still)} of its weight a step, where {number(pace)} would be usual"
+    return _cold(reading, moving, text, update_ratio=still, pace=pace)
 
 
 def _has_been_lower(history: History) -> bool:

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import math
 import statistics
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -220,6 +221,11 @@ class History:
     def peak(self, group: GroupReading) -> float:
         """The largest learning rate of a group's schedule, as far as that is known."""
         return self.outlook.peak(group.index, self._schedule(group)[1])
+
+    def known_cold(self, groups: Iterable[GroupReading]) -> float | None:
+        """By how much an earlier fit was raised, if the schedule of this one asks for no more; None if nothing is known of that."""
+        lesson = self.outlook.lesson
+        return lesson.factor(max(self.peak(g) for g in groups)) if lesson else None
 
     def of_peak(self, group: GroupReading) -> float:
         """A group's learning rate over its :meth:`peak`."""

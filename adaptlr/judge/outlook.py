@@ -12,6 +12,18 @@ _LARGE, _POWER = 1e7, 0.6  # weights from which a pretrained net takes the small
 # measured here, but chosen so that what is usual with Adam, 2e-5 for 1e8 weights and 2e-6 for 7e9, looks as good as it is
 
 
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What an earlier fit of the same model has taught: its learning rates were too low, and it was raised, and bore that."""
+
+    asked: float  # the largest that its schedule asked for, of all groups
+    took: float  # and the largest that it was trained at, once raised
+
+    def factor(self, asks: float) -> float | None:
+        """What a fit may be raised by that ``asks`` for this much at most; None where it asks for more than what was too low."""
+        return self.took / self.asked if asks <= 1.01 * self.asked else None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outlook:
     """What is known of a run's length and schedule. Nothing need be.
@@ -24,6 +36,7 @@ class Outlook:
     peak_lrs: tuple[float, ...] | None = None  # the largest learning rate that the schedule gives each group
     weights: int | None = None  # that are trained
     continued: bool = False  # the optimizer has stepped before: what had been learned by then is not seen in this run's losses
+    lesson: Lesson | None = None
     contested: bool = False  # another optimizer trains what the loss depends on, so that it need not come down
 
     def __post_init__(self) -> None:

@@ -344,7 +344,10 @@ def _feed(
 def _warm(
     settings: Settings, control: Control, finding: Finding, reading: Reading, history: History
 ) -> tuple[Control, Decision | None]:
-    """Raise a net that is at its random initialisation, or once one that has a head that is; warn about others."""
+    """Raise a net that is at its random initialisation, or once one that has a head that is; warn about others.
+
+    Once, too, one whose earlier fit had to be raised from no lower a learning rate: by as much as that, at most.
+    """
     moving = [reading.groups[i] for i in finding.groups]
     if control.raises >= settings.max_raises:
         return control, None
@@ -352,7 +355,8 @@ def _warm(
     random = not learned and all(g.provenance is Provenance.RANDOM for g in moving)
     if not random and control.acted:
         return control, None
-    if not random and "to_learn" not in finding.evidence:
+    known = history.known_cold(moving)
+    if not random and "to_learn" not in finding.evidence and known is None:
         done = "its weights are not (all) random, so this may be meant: nothing was changed"
         return control, _decision(Action.HOLD, control, control, finding, done)
     judged = told_by([(g, history.past(g.index)) for g in moving])
@@ -363,7 +367,7 @@ def _warm(
     wanted = target / ratio if ratio > 0 else 1e3
     searching = random and ("walk" in finding.evidence or "aligned" in finding.evidence)
     least = settings.raise_again if searching else 1.0
-    factor = min(max(wanted, least), 1e6)
+    factor = min(max(wanted, least), known or 1e6)
     groups = []
     for i, g in enumerate(control.groups):
         if i not in finding.groups:
@@ -382,7 +386,8 @@ def _warm(
     gained = max(a.scale / b.scale for a, b in zip(new.groups, control.groups, strict=True))
     if gained < _WORTH_IT:
         return control, None
-    done = f"its learning rate is now {times(gained)}"
+    before = "" if known is None else "so was the fit before, which had to be raised: "
+    done = f"{before}its learning rate is now {times(gained)}"
     return new, _decision(Action.RESCALE, control, new, finding, done, advice=_lr_advice(reading, new))
 
 

@@ -122,6 +122,9 @@ class Thresholds:
     # were too cold, and three that trained well
     idle_frac: Share = 0.7
 
+    # share of the pace, below which a fit is too cold whose schedule asks for no more than one that had to be raised
+    again_frac: Share = 1 / 3
+
     # ---- a way that will be too short: pace.short_way
     # over the root of the steps of the run: 0.2 in 160, where nets that trained well go 0.27 to 4, and those at a tenth of a good
     # learning rate 0.01 to 0.5

@@ -9,7 +9,7 @@ import pytest
 
 from adaptlr.judge.detect import observe
 from adaptlr.judge.history import History
-from adaptlr.judge.outlook import Outlook
+from adaptlr.judge.outlook import Lesson, Outlook
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.records import Finding, Kind, Provenance
 from tests.judge.runs import group, kinds, play, reading
@@ -63,6 +63,31 @@ def test_what_goes_on_from_an_earlier_run_is_cold_if_it_looks_unlearned(
     same = {"ratio": 1e-6, "lr": 1e-5, "agreement": agreement, "provenance": provenance}
     readings = [reading(i, x, group(rho=2.5 / (i + 1), **same)) for i, x in enumerate(losses)]  # type: ignore[arg-type]
     assert bool(kinds(play(readings, outlook=Outlook(continued=continued))[1])) is cold
+
+
+@pytest.mark.parametrize(
+    ("ratio", "rho_t", "asked", "cold"),
+    [
+        pytest.param(1e-6, 2.5, 1e-5, True, id="asks-for-as-much"),
+        pytest.param(1e-6, 2.5, 1e-6, False, id="asks-for-more"),
+        pytest.param(1e-3, 90.0, 1e-5, True, id="well-below-the-pace"),
+        pytest.param(1e-3, 90.0, 1e-6, False, id="but-asks-for-more"),
+        pytest.param(2e-3, 90.0, 1e-5, False, id="hardly-below-it"),
+    ],
+)
+def test_what_goes_on_from_a_run_that_had_to_be_raised_is_cold_again(ratio: float, rho_t: float, asked: float, cold: bool) -> None:
+    """However its gradients point, and however little of a straight line it walks; a net that has learned has 0.4 of the pace."""
+    outlook = Outlook(continued=True, peak_lrs=(1e-5,), lesson=Lesson(asked=asked, took=1e-3))
+    same = {"ratio": ratio, "lr": 1e-5, "provenance": Provenance.MIXED}
+    readings = [reading(i, 0.5, group(rho=rho_t / (i + 1), **same)) for i in range(40)]  # type: ignore[arg-type]
+    assert bool(kinds(play(readings, outlook=outlook)[1])) is cold
+
+
+def test_what_was_raised_before_is_left_to_a_schedule_that_has_come_down() -> None:
+    outlook = Outlook(total_steps=100, peak_lrs=(1e-5,), lesson=Lesson(asked=1e-5, took=1e-3))
+    same = {"ratio": 4e-4, "rho": 0.2, "provenance": Provenance.MIXED}
+    readings = [reading(i, 0.5, group(lr=1e-5 if i < 5 else 4e-6, **same)) for i in range(40)]  # type: ignore[arg-type]
+    assert not kinds(play(readings, outlook=outlook)[1])
 
 
 @pytest.mark.parametrize(

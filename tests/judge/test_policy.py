@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from adaptlr.judge.control import Control, GroupControl, Raise, Refuge, Settings, hold_all, hold_under, loosened, measured
 from adaptlr.judge.doubt import acquit, tried
 from adaptlr.judge.history import GroupPast, History
-from adaptlr.judge.outlook import Outlook
+from adaptlr.judge.outlook import Lesson, Outlook
 from adaptlr.judge.policy import decide, news
 from adaptlr.records import Action, Decision, Finding, Kind, Provenance
 from tests.judge.runs import group, play, reading, simple
@@ -496,6 +496,33 @@ class TestWarm:
         assert control.scales == (1.0,)
         assert decision is not None
         assert decision.action is Action.HOLD  # type: ignore[attr-defined]
+
+    @pytest.mark.parametrize(
+        ("peak", "scale"),
+        [
+            pytest.param(1e-6, 30.0, id="asks-for-as-much"),
+            pytest.param(5e-7, 30.0, id="for-less"),
+            pytest.param(2e-6, None, id="for-more"),
+        ],
+    )
+    @pytest.mark.parametrize("provenance", [Provenance.TRAINED, Provenance.MIXED])
+    def test_what_had_to_be_raised_before_is_raised_again_by_no_more(
+        self, provenance: Provenance, peak: float, scale: float | None
+    ) -> None:
+        """Here to 0.3 of its pace, though 0.4 would do; and once."""
+        history = History(outlook=Outlook(peak_lrs=(peak,), lesson=Lesson(asked=1e-6, took=3e-5)))
+        now = reading(20, 2.3, group(ratio=5e-5, lr=4e-7, provenance=provenance))
+        control, decision = decide(
+            Settings(), Control(groups=(GroupControl(per_lr=50.0),)), (finding(Kind.TOO_COLD, 0),), now, history, (START,)
+        )
+        assert decision is not None
+        if scale is None:
+            assert decision.action is Action.HOLD
+        else:
+            assert control.scales == pytest.approx((scale,))
+            assert "so was the fit before" in decision.message
+            again = dataclasses.replace(now, groups=(group(ratio=5e-5, lr=4e-7, scale=scale, provenance=provenance),))
+            assert decide(Settings(), control, (finding(Kind.TOO_COLD, 0),), again, history, (START,)) == (control, None), "once"
 
     @pytest.mark.parametrize(
         ("ceiling", "then"), [(0.01, 0.03), (0.03, 0.03), (0.05, 0.05)], ids=["lifted", "at-most", "never-lowered"]

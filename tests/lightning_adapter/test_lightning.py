@@ -328,6 +328,14 @@ class TestTheLengthOfAFit:
         assert copies[0]._controller is None
         assert len(copies[0].trace.readings) == BATCHES
 
+    def test_what_a_fit_has_taught_is_known_in_the_next_of_the_same_model(self) -> None:
+        cb, module = AdaptLR(), Module(lr=1e-7)
+        for fitted in (module, module, Module(lr=1e-7)):
+            fit(fitted, cb, max_epochs=6)
+        said = [any("so was the fit before" in d.message for d in run.decisions) for run in cb.runs]
+        assert said == [False, True, False]
+        assert all(run.readings[-1].groups[0].scale > 30 for run in cb.runs)
+
     def test_before_the_first_fit_there_is_nothing(self) -> None:
         cb = AdaptLR()
         assert (cb.findings, cb.decisions, cb.scales, cb.suggested_lrs) == ([], [], (), ())
