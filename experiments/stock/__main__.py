@@ -2,10 +2,10 @@
 
     python -m experiments.stock [--data data] [--seeds 0,1] [--tasks collab,tabular] [--out runs/stock] [--quick]
 
-Eight learners as fastai's documentation makes them, one-cycle, flat or fine-tuning fits, learning rates from 1e-6 to 10: 384 runs
-with two seeds, some half an hour on two cores. --quick takes one task. A task whose data is not in the folder is left out, and
-that is said. What is finished is not run again: after a change of adaptlr, remove its runs. The folder gets ``table.csv`` and
-``summary.json``; recovered is by the validation loss.
+Eight learners as fastai's documentation makes them; one-cycle, flat and fine-tuning fits, or three of one epoch each; learning
+rates from 1e-6 to 10: 512 runs with two seeds, some fifty minutes on two cores. --quick takes one task. A task whose data is not in
+the folder is left out, and that is said. What is finished is not run again: after a change of adaptlr, remove its runs. The folder
+gets ``table.csv`` and ``summary.json``; recovered is by the validation loss.
 """
 
 from __future__ import annotations

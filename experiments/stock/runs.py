@@ -41,6 +41,9 @@ def fit(learn: Any, run: Run, task: Task, *, cbs: list[AdaptLR]) -> None:
     """As fastai's user calls it."""
     if run.schedule == "fine-tune":
         learn.fine_tune(task.epochs, run.lr, cbs=cbs)
+    elif run.schedule == "three fits":
+        for _ in range(3):
+            learn.fit_one_cycle(1, run.lr, cbs=cbs)
     elif run.schedule == "one-cycle":
         learn.fit_one_cycle(task.epochs, run.lr, cbs=cbs)
     else:

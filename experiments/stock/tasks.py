@@ -43,7 +43,7 @@ class Task:
     what: str
     learner: Callable[[str], Learner]
     epochs: int
-    fits: tuple[str, ...] = ("one-cycle",)  # of fastai: "one-cycle", "flat", "fine-tune"
+    fits: tuple[str, ...] = ("one-cycle",)  # of fastai: "one-cycle", "flat", "fine-tune", or "three fits"
     needs: tuple[str, ...] = ()  # in the data folder
     optimizer: str = "adam"  # that the learner has
 
@@ -190,11 +190,12 @@ def segmentation(_: str) -> Learner:
 
 
 _FASHION = ("FashionMNIST",)
+_ALSO_THREE = ("one-cycle", "flat", "three fits")
 TASKS = {
-    "collab": Task(what="collab_learner: a dot product of embeddings", learner=dot_product, epochs=2, fits=("one-cycle", "flat")),
-    "collab net": Task(what="collab_learner with use_nn", learner=embedding_net, epochs=2, fits=("one-cycle", "flat")),
-    "tabular": Task(what="tabular_learner", learner=tabular, epochs=2, fits=("one-cycle", "flat")),
-    "segmentation": Task(what="a small U-Net", learner=segmentation, epochs=3, fits=("one-cycle", "flat")),
+    "collab": Task(what="collab_learner: a dot product of embeddings", learner=dot_product, epochs=2, fits=_ALSO_THREE),
+    "collab net": Task(what="collab_learner with use_nn", learner=embedding_net, epochs=2, fits=_ALSO_THREE),
+    "tabular": Task(what="tabular_learner", learner=tabular, epochs=2, fits=_ALSO_THREE),
+    "segmentation": Task(what="a small U-Net", learner=segmentation, epochs=3, fits=_ALSO_THREE),
     "xresnet": Task(what="xresnet18 under ranger, labels smoothed", learner=xresnet, epochs=3, needs=_FASHION, optimizer="ranger"),
     "language model": Task(what="language_model_learner, AWD-LSTM, not pretrained", learner=language_model, epochs=2),
     "text classifier": Task(what="text_classifier_learner, AWD-LSTM, not pretrained", learner=text_classifier, epochs=3),
