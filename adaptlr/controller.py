@@ -175,14 +175,13 @@ class Controller:
     def lesson(self) -> Lesson | None:
         """What the next run of this model, if it asks for no more, can go by: how much too low learning rates were, and from where.
 
-        None where nothing had to be raised, or where what was raised broke.
+        None where little was raised, or where what was raised broke; where nothing was done, what an earlier run has taught.
         """
         outlook, control = self._history.outlook, self._control
+        if control.raised is None:
+            return None if control.acted else outlook.lesson
         asked = max([outlook.peak(i, g.peak_lr) for i, g in enumerate(self._history.groups)], default=0.0)
-        took = max(self._peaks, default=0.0)
-        if control.raised is not None and 0 < asked < took:
-            return Lesson(asked=asked, took=took)
-        return outlook.lesson if not control.acted else None
+        return Lesson.of(asked=asked, took=max(self._peaks, default=0.0))
 
     @property
     def stages(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ _FEW_STEPS = 16  # no pace is set for fewer
 _UNKNOWN_PACE = 0.01  # of a run of unknown length: that of 256 steps, until it has made as many
 _LARGE, _POWER = 1e7, 0.6  # weights from which a pretrained net takes the smaller steps the larger it is, and by what power: not
 # measured here, but chosen so that what is usual with Adam, 2e-5 for 1e8 weights and 2e-6 for 7e9, looks as good as it is
+_LITTLE = 2.0  # a learning rate that was raised by less need not be too low the next time
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,11 @@ class Lesson:
 
     asked: float  # the largest that its schedule asked for, of all groups
     took: float  # and the largest that it was trained at, once raised
+
+    @classmethod
+    def of(cls, *, asked: float, took: float) -> Lesson | None:
+        """None where there is little to learn from."""
+        return cls(asked, took) if 0 < _LITTLE * asked <= took else None
 
     def factor(self, asks: float) -> float | None:
         """What a fit may be raised by that ``asks`` for this much at most; None where it asks for more than what was too low."""
@@ -36,7 +42,7 @@ class Outlook:
     peak_lrs: tuple[float, ...] | None = None  # the largest learning rate that the schedule gives each group
     weights: int | None = None  # that are trained
     continued: bool = False  # the optimizer has stepped before: what had been learned by then is not seen in this run's losses
-    lesson: Lesson | None = None
+    lesson: Lesson | None = None  # of an earlier fit
     contested: bool = False  # another optimizer trains what the loss depends on, so that it need not come down
 
     def __post_init__(self) -> None:
