@@ -31,7 +31,7 @@ from adaptlr.measure.kinds import numel
 from adaptlr.measure.opponents import Opponents
 from adaptlr.measure.stages import Stages, unwrap
 from adaptlr.observer import Observer, Sampling
-from adaptlr.records import Action, Decision, Finding, Reading
+from adaptlr.records import Action, Decision, Finding, Provenance, Reading
 from adaptlr.state import pack, unpack
 from adaptlr.trace import Trace
 
@@ -181,7 +181,10 @@ class Controller:
         if control.raised is None:
             return None if control.acted else outlook.lesson
         asked = max([outlook.peak(i, g.peak_lr) for i, g in enumerate(self._history.groups)], default=0.0)
-        return Lesson.of(asked=asked, took=max(self._peaks, default=0.0))
+        began = self.trace.readings[0].groups
+        before = outlook.lesson is not None and outlook.lesson.all_of_it
+        random = all(g.provenance is Provenance.RANDOM for g in began if g.update_ratio is not None)
+        return Lesson.of(asked=asked, took=max(self._peaks, default=0.0), all_of_it=before or random)
 
     @property
     def stages(self) -> tuple[str, ...]:

@@ -51,6 +51,7 @@ def test_what_had_to_be_raised_is_a_lesson(lr: float, teaches: bool) -> None:
     if lesson is not None:
         assert (lesson.asked, lesson.took) == (pytest.approx(lr), max(run.controller.suggested_lrs))
         assert lesson.took > 30 * lr
+        assert lesson.all_of_it, "the net was random before"
     watched = train("adam", lr, steps=60, controller={"announce": quiet, "act": False})
     assert watched.controller is not None
     assert watched.controller.lesson is None
@@ -62,6 +63,12 @@ def test_a_lesson_outlives_a_run_in_which_nothing_was_done() -> None:
     assert run.controller is not None
     assert run.controller.decisions == []
     assert run.controller.lesson == lesson
+
+
+@pytest.mark.parametrize(("took", "teaches"), [(1.9e-4, False), (2e-4, True)])
+def test_from_a_raise_by_less_than_two_nothing_is_learned(took: float, teaches: bool) -> None:
+    assert (Lesson.of(asked=1e-4, took=took, all_of_it=True) is not None) is teaches
+    assert Lesson.of(asked=0.0, took=took, all_of_it=True) is None, "nothing was seen of the schedule"
 
 
 @pytest.mark.parametrize("lr", [10.0, 1e-7])

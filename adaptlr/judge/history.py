@@ -214,8 +214,11 @@ class History:
         return pace * self.caution(reading)
 
     def caution(self, reading: Reading) -> float:
-        """Share of its usual steps that a net is allowed: less if it has learned something, and a new head of it no more."""
+        """Share of its usual steps that a net is allowed: less if it has learned something, and a new head of it no more; but not
+        if it was raised to such steps when it learned that."""
         learned = any(g.provenance.has_learned and not g.frozen for g in reading.groups)
+        if learned and self.outlook.lesson and self.outlook.lesson.all_of_it and self.known_cold(reading.groups):
+            return 1.0
         return _PACE_OF_TRAINED * self.outlook.small_steps if learned else 1.0
 
     def peak(self, group: GroupReading) -> float:

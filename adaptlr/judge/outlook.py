@@ -19,11 +19,12 @@ class Lesson:
 
     asked: float  # the largest that its schedule asked for, of all groups
     took: float  # and the largest that it was trained at, once raised
+    all_of_it: bool = False  # the net was random before: what it knows, it has learned at such learning rates
 
     @classmethod
-    def of(cls, *, asked: float, took: float) -> Lesson | None:
+    def of(cls, *, asked: float, took: float, all_of_it: bool) -> Lesson | None:
         """None where there is little to learn from."""
-        return cls(asked, took) if 0 < _LITTLE * asked <= took else None
+        return cls(asked, took, all_of_it) if 0 < _LITTLE * asked <= took else None
 
     def factor(self, asks: float) -> float | None:
         """What a fit may be raised by that ``asks`` for this much at most; None where it asks for more than what was too low."""

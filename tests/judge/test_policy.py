@@ -524,6 +524,16 @@ class TestWarm:
             again = dataclasses.replace(now, groups=(group(ratio=5e-5, lr=4e-7, scale=scale, provenance=provenance),))
             assert decide(Settings(), control, (finding(Kind.TOO_COLD, 0),), again, history, (START,)) == (control, None), "once"
 
+    @pytest.mark.parametrize(("all_of_it", "pace"), [(True, 0.01), (False, 0.004)])
+    def test_what_was_learned_at_such_learning_rates_is_no_reason_for_smaller_ones(self, all_of_it: bool, pace: float) -> None:
+        lesson = Lesson(asked=1e-6, took=1.0, all_of_it=all_of_it)
+        now = reading(20, 2.3, group(ratio=5e-5, lr=1e-6, provenance=Provenance.TRAINED))
+        before = Control(groups=(GroupControl(per_lr=50.0),))
+        control, _ = decide(
+            Settings(), before, (finding(Kind.TOO_COLD, 0),), now, History(outlook=Outlook(lesson=lesson)), (START,)
+        )
+        assert control.scales == pytest.approx((pace / 5e-5,))
+
     @pytest.mark.parametrize(
         ("ceiling", "then"), [(0.01, 0.03), (0.03, 0.03), (0.05, 0.05)], ids=["lifted", "at-most", "never-lowered"]
     )
