@@ -65,7 +65,7 @@ class Controller:
         peak_lrs: the largest learning rate that the schedule will give each group, if known: a warm-up is then judged by where it
             goes, and advice is put in those terms. What torch's schedulers have noted by the time that the controller is entered
             need not be said.
-        lesson: what an earlier run of this model taught, ``earlier.lesson``: learning rates that were too low are so again.
+        lesson: what an earlier run of this model taught, ``earlier.lesson``: learning rates that were wrong are so again.
         announce: called with every new finding and decision; None warns with :class:`AdaptLRWarning`.
         process_group: the processes that train this model together, if ``model`` does not say: a DistributedDataParallel wrapper
             and ``fully_shard`` do. All of them judge the same numbers and do the same; the first alone announces, and writes the
@@ -173,18 +173,21 @@ class Controller:
 
     @property
     def lesson(self) -> Lesson | None:
-        """What the next run of this model, if it asks for no more, can go by: how much too low learning rates were, and from where.
+        """What the next run of this model, if it asks for the same, can go by: how wrong learning rates were, and from where.
 
-        None where little was raised, or where what was raised broke; where nothing was done, what an earlier run has taught.
+        None where little was changed, or where what was raised broke; where nothing was done, what an earlier run has taught.
         """
         outlook, control = self._history.outlook, self._control
-        if control.raised is None:
-            return None if control.acted else outlook.lesson
+        if not control.acted:
+            return outlook.lesson
         asked = max([outlook.peak(i, g.peak_lr) for i, g in enumerate(self._history.groups)], default=0.0)
+        took = max(self._peaks, default=0.0)
+        if control.stopped or (took > asked and control.raised is None):
+            return None
         began = self.trace.readings[0].groups
         before = outlook.lesson is not None and outlook.lesson.all_of_it
         random = all(g.provenance is Provenance.RANDOM for g in began if g.update_ratio is not None)
-        return Lesson.of(asked=asked, took=max(self._peaks, default=0.0), all_of_it=before or random)
+        return Lesson.of(asked=asked, took=took, all_of_it=before or random)
 
     @property
     def stages(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from adaptlr.judge.floor import floor_under
-from adaptlr.judge.outlook import Outlook
+from adaptlr.judge.outlook import Lesson, Outlook
 from adaptlr.records import GroupReading, Reading
 
 _LOSSES = 24  # kept for levels and for their noise
@@ -215,9 +215,9 @@ class History:
 
     def caution(self, reading: Reading) -> float:
         """Share of its usual steps that a net is allowed: less if it has learned something, and a new head of it no more; but not
-        if it was raised to such steps when it learned that."""
+        if it was put right to such steps when it learned that."""
         learned = any(g.provenance.has_learned and not g.frozen for g in reading.groups)
-        if learned and self.outlook.lesson and self.outlook.lesson.all_of_it and self.known_cold(reading.groups):
+        if learned and (lesson := self._lesson(reading.groups)) and lesson.all_of_it:
             return 1.0
         return _PACE_OF_TRAINED * self.outlook.small_steps if learned else 1.0
 
@@ -225,10 +225,15 @@ class History:
         """The largest learning rate of a group's schedule, as far as that is known."""
         return self.outlook.peak(group.index, self._schedule(group)[1])
 
+    def _lesson(self, groups: Iterable[GroupReading]) -> Lesson | None:
+        """Of an earlier fit, if the schedule of this one asks for what was wrong then."""
+        lesson = self.outlook.lesson
+        return lesson if lesson and lesson.holds(max(self.peak(g) for g in groups)) else None
+
     def known_cold(self, groups: Iterable[GroupReading]) -> float | None:
         """By how much an earlier fit was raised, if the schedule of this one asks for no more; None if nothing is known of that."""
-        lesson = self.outlook.lesson
-        return lesson.factor(max(self.peak(g) for g in groups)) if lesson else None
+        lesson = self._lesson(groups)
+        return lesson.raised if lesson and lesson.raised > 1 else None
 
     def of_peak(self, group: GroupReading) -> float:
         """A group's learning rate over its :meth:`peak`."""

@@ -10,25 +10,32 @@ _FEW_STEPS = 16  # no pace is set for fewer
 _UNKNOWN_PACE = 0.01  # of a run of unknown length: that of 256 steps, until it has made as many
 _LARGE, _POWER = 1e7, 0.6  # weights from which a pretrained net takes the smaller steps the larger it is, and by what power: not
 # measured here, but chosen so that what is usual with Adam, 2e-5 for 1e8 weights and 2e-6 for 7e9, looks as good as it is
-_LITTLE = 2.0  # a learning rate that was raised by less need not be too low the next time
+_LITTLE = 2.0  # a learning rate that was changed by less need not be wrong the next time
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Lesson:
-    """What an earlier fit of the same model has taught: its learning rates were too low, and it was raised, and bore that."""
+    """What an earlier fit of the same model has taught: its learning rates were wrong, and it bore others."""
 
     asked: float  # the largest that its schedule asked for, of all groups
-    took: float  # and the largest that it was trained at, once raised
+    took: float  # and the largest that it was trained at, once that was put right
     all_of_it: bool = False  # the net was random before: what it knows, it has learned at such learning rates
 
     @classmethod
     def of(cls, *, asked: float, took: float, all_of_it: bool) -> Lesson | None:
         """None where there is little to learn from."""
-        return cls(asked, took, all_of_it) if 0 < _LITTLE * asked <= took else None
+        if not asked > 0 or not took > 0 or 1 / _LITTLE < took / asked < _LITTLE:
+            return None
+        return cls(asked=asked, took=took, all_of_it=all_of_it)
 
-    def factor(self, asks: float) -> float | None:
-        """What a fit may be raised by that ``asks`` for this much at most; None where it asks for more than what was too low."""
-        return self.took / self.asked if asks <= 1.01 * self.asked else None
+    @property
+    def raised(self) -> float:
+        """What the learning rates were multiplied by: more than 1 if they had been too low."""
+        return self.took / self.asked
+
+    def holds(self, asks: float) -> bool:
+        """For a fit that asks for this much: for no more than was too low, or no less than was too high."""
+        return asks <= 1.01 * self.asked if self.raised > 1 else asks >= 0.99 * self.asked
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

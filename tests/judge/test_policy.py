@@ -524,6 +524,21 @@ class TestWarm:
             again = dataclasses.replace(now, groups=(group(ratio=5e-5, lr=4e-7, scale=scale, provenance=provenance),))
             assert decide(Settings(), control, (finding(Kind.TOO_COLD, 0),), again, history, (START,)) == (control, None), "once"
 
+    @pytest.mark.parametrize(
+        ("asked", "all_of_it", "ceiling"),
+        [
+            pytest.param(1.0, True, 0.01, id="asks-for-as-much"),
+            pytest.param(2.0, True, 0.004, id="for-less"),
+            pytest.param(1.0, False, 0.004, id="pretrained"),
+        ],
+    )
+    def test_what_was_learned_under_a_ceiling_is_held_under_it_again(self, asked: float, all_of_it: bool, ceiling: float) -> None:
+        lesson = Lesson(asked=asked, took=1e-3, all_of_it=all_of_it)
+        now = reading(3, 2.3, group(ratio=0.5, lr=1.0, provenance=Provenance.TRAINED))
+        before, history = Control(groups=(GroupControl(per_lr=0.5),)), History(outlook=Outlook(lesson=lesson))
+        control, _ = decide(Settings(), before, (finding(Kind.TOO_HOT, 0),), now, history, (START,))
+        assert control.groups[0].ceiling == pytest.approx(ceiling)
+
     @pytest.mark.parametrize(("all_of_it", "pace"), [(True, 0.01), (False, 0.004)])
     def test_what_was_learned_at_such_learning_rates_is_no_reason_for_smaller_ones(self, all_of_it: bool, pace: float) -> None:
         lesson = Lesson(asked=1e-6, took=1.0, all_of_it=all_of_it)
