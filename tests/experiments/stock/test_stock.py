@@ -92,7 +92,15 @@ def test_a_fit_that_no_learning_rate_has_begun_well_is_put_right(tmp_path: Path)
     assert row["loss"] < 0.9 * row["begin"]
 
 
+def test_three_fits_are_all_put_right(tmp_path: Path) -> None:
+    run = Run(task="tabular", optimizer="adam", schedule="three fits", lr=1e-6, seed=0, method="adaptlr")
+    train(run, out=tmp_path, data="")
+    row = json.loads((tmp_path / run.name / "run.json").read_text())
+    assert sum("so was the fit before" in d["message"] for d in row["decisions"]) >= 2
+    assert row["loss"] < 0.5 * row["begin"]
+
+
 def test_all_learning_rates_of_all_fits() -> None:
     runs = all_runs([0], ["xresnet", "collab"])
-    assert len(runs) == len({r.name for r in runs}) == (1 + 2) * 8 * 2
+    assert len(runs) == len({r.name for r in runs}) == (1 + 3) * 8 * 2
     assert {r.optimizer for r in runs} == {"ranger", "adam"}
