@@ -57,6 +57,16 @@ def test_what_had_to_be_put_right_is_a_lesson(lr: float, teaches: bool) -> None:
     assert watched.controller.lesson is None
 
 
+def test_a_run_that_is_taken_up_at_its_end_still_has_its_lesson() -> None:
+    """No reading of it is there any more; whether the net was random before is not known."""
+    run = train("adam", 1e-6, steps=60, controller={"announce": quiet})
+    assert run.controller is not None
+    model = convnet()
+    again = Controller(model, torch.optim.Adam(model.parameters(), lr=1e-6))
+    again.load_state_dict(run.controller.state_dict(snapshots=False))
+    assert again.lesson == dataclasses.replace(run.controller.lesson, all_of_it=False)  # type: ignore[type-var]
+
+
 def test_a_lesson_outlives_a_run_in_which_nothing_was_done() -> None:
     lesson = Lesson(asked=1e-4, took=1e-2)
     run = train("adam", 3e-3, steps=20, controller={"announce": quiet, "lesson": lesson})
