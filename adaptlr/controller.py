@@ -184,9 +184,8 @@ class Controller:
         took = max(self._peaks, default=0.0)
         if control.stopped or (took > asked and control.raised is None):
             return None
-        began = [
-            g for r in self.trace.readings[:1] for g in r.groups if g.update_ratio is not None
-        ]  # none in a run taken up at its end
+        first = self.trace.readings[:1]  # none, of a run that was taken up at its end
+        began = [g for r in first for g in r.groups if g.update_ratio is not None]
         before = outlook.lesson is not None and outlook.lesson.all_of_it
         random = bool(began) and all(g.provenance is Provenance.RANDOM for g in began)
         return Lesson.of(asked=asked, took=took, all_of_it=before or random)
