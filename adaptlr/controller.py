@@ -65,7 +65,8 @@ class Controller:
         peak_lrs: the largest learning rate that the schedule will give each group, if known: a warm-up is then judged by where it
             goes, and advice is put in those terms. What torch's schedulers have noted by the time that the controller is entered
             need not be said.
-        lesson: what an earlier run of this model taught, ``earlier.lesson``: learning rates that were wrong are so again.
+        lesson: what an earlier run of this model taught, ``earlier.lesson``: learning rates that were wrong are so again, and this
+            one does not begin untrained, whether the optimizer is new or not.
         announce: called with every new finding and decision; None warns with :class:`AdaptLRWarning`.
         process_group: the processes that train this model together, if ``model`` does not say: a DistributedDataParallel wrapper
             and ``fully_shard`` do. All of them judge the same numbers and do the same; the first alone announces, and writes the
@@ -173,22 +174,22 @@ class Controller:
 
     @property
     def lesson(self) -> Lesson | None:
-        """What the next run of this model, if it asks for the same, can go by: how wrong learning rates were, and from where.
+        """What the next run of this model can go by: that there was one, and how wrong its learning rates were, if they were.
 
-        None where little was changed, or where what was raised broke; where nothing was done, what an earlier run has taught.
+        Where nothing was done, what an earlier run has taught; None where no step was seen.
         """
         outlook, control = self._history.outlook, self._control
-        if not control.acted:
-            return outlook.lesson
         asked = max([outlook.peak(i, g.peak_lr) for i, g in enumerate(self._history.groups)], default=0.0)
+        if not asked > 0 or (outlook.lesson and not control.acted):
+            return outlook.lesson
         took = max(self._peaks, default=0.0)
-        if control.stopped or (took > asked and control.raised is None):
-            return None
+        if not control.acted or control.stopped or not took > 0 or (took > asked and control.raised is None):  # or a raise broke it
+            return Lesson(asked=asked, took=asked)
         first = self.trace.readings[:1]  # none, of a run that was taken up at its end
         began = [g for r in first for g in r.groups if g.update_ratio is not None]
         before = outlook.lesson is not None and outlook.lesson.all_of_it
         random = bool(began) and all(g.provenance is Provenance.RANDOM for g in began)
-        return Lesson.of(asked=asked, took=took, all_of_it=before or random)
+        return Lesson(asked=asked, took=took, all_of_it=before or random)
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -208,7 +209,8 @@ class Controller:
         if self._stack is not None:
             raise RuntimeError("this controller is already watching: leave its `with` block before entering it again")
         if self._observer.step == 0:
-            outlook = dataclasses.replace(self._history.outlook, continued=self._port.has_stepped())
+            outlook = self._history.outlook
+            outlook = dataclasses.replace(outlook, continued=self._port.has_stepped() or outlook.lesson is not None)
             if outlook.peak_lrs is None and isinstance(self._port, TorchOptimizer) and (noted := self._port.peak_lrs()):
                 outlook = dataclasses.replace(outlook, peak_lrs=tuple(noted))
             self._history = dataclasses.replace(self._history, outlook=outlook)

@@ -15,27 +15,25 @@ _LITTLE = 2.0  # a learning rate that was changed by less need not be wrong the 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lesson:
-    """What an earlier fit of the same model has taught: its learning rates were wrong, and it bore others."""
+    """What an earlier fit of the same model has taught: what it asked for, and what it bore."""
 
-    asked: float  # the largest that its schedule asked for, of all groups
+    asked: float  # the largest learning rate of its schedule, of all groups
     took: float  # and the largest that it was trained at, once that was put right
     all_of_it: bool = False  # the net was random before: what it knows, it has learned at such learning rates
-
-    @classmethod
-    def of(cls, *, asked: float, took: float, all_of_it: bool) -> Lesson | None:
-        """None where there is little to learn from."""
-        if not asked > 0 or not took > 0 or 1 / _LITTLE < took / asked < _LITTLE:
-            return None
-        return cls(asked=asked, took=took, all_of_it=all_of_it)
 
     @property
     def raised(self) -> float:
         """What the learning rates were multiplied by: more than 1 if they had been too low."""
         return self.took / self.asked
 
+    @property
+    def was_wrong(self) -> bool:
+        """What was asked for had to be changed by a factor of two or more."""
+        return not 1 / _LITTLE < self.raised < _LITTLE
+
     def holds(self, asks: float) -> bool:
         """For a fit that asks for this much: for no more than was too low, or no less than was too high."""
-        return asks <= 1.01 * self.asked if self.raised > 1 else asks >= 0.99 * self.asked
+        return self.was_wrong and (asks <= 1.01 * self.asked if self.raised > 1 else asks >= 0.99 * self.asked)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +47,7 @@ class Outlook:
     total_steps: int | None = None  # optimizer steps of the whole run
     peak_lrs: tuple[float, ...] | None = None  # the largest learning rate that the schedule gives each group
     weights: int | None = None  # that are trained
-    continued: bool = False  # the optimizer has stepped before: what had been learned by then is not seen in this run's losses
+    continued: bool = False  # the model was trained before: what had been learned by then is not seen in this run's losses
     lesson: Lesson | None = None  # of an earlier fit
     contested: bool = False  # another optimizer trains what the loss depends on, so that it need not come down
 

@@ -10,7 +10,7 @@ import pytest
 
 from adaptlr.judge.outlook import Outlook
 from adaptlr.judge.thresholds import Thresholds
-from adaptlr.records import Kind
+from adaptlr.records import Kind, Provenance
 from tests.judge.runs import group, kinds, play, reading, simple, stage
 
 LIMITS = Thresholds()
@@ -287,3 +287,14 @@ def test_a_run_that_goes_on_with_a_lucky_batch_has_not_diverged() -> None:
     assert first(good, continued=True) is None
     assert first(ruined, continued=True) == 7
     assert first(good, continued=False, ratio=0.02) == 3
+
+
+@pytest.mark.parametrize(
+    ("provenance", "found"),
+    [(Provenance.RANDOM, True), (Provenance.MIXED, True), (Provenance.UNKNOWN, True), (Provenance.TRAINED, False)],
+)
+def test_a_trained_net_is_taken_to_go_on_unless_its_head_is_new(provenance: Provenance, found: bool) -> None:
+    """Under an optimizer that is new, its first steps cost a few times as much."""
+    losses = [0.04, 0.11, 0.15, 0.13, 0.12, 0.09, 0.06, 0.05, 0.04, 0.03]
+    readings = [reading(i, x, group(ratio=0.02, provenance=provenance)) for i, x in enumerate(losses)]
+    assert bool(kinds(play(readings)[1])) is found
