@@ -79,7 +79,11 @@ def found(
         pytest.param({"ratio": 1e-3, "losses": [2.3 * 0.9**i for i in range(160)]}, None, id="has-learned-all-the-same"),
         pytest.param({"ratio": 2e-4, "outlook": Outlook()}, 48, id="of-unknown-length"),
         pytest.param({"ratio": 1.5e-3, "outlook": Outlook(), "losses": LITTLE}, None, id="of-unknown-length-and-not-that-slow"),
-        pytest.param({"ratio": 1e-4, "outlook": Outlook(total_steps=63), "steps": 63}, None, id="too-brief-a-run-to-tell"),
+        pytest.param({"ratio": 1.9e-3, "outlook": Outlook(total_steps=63), "steps": 63}, 15, id="of-a-brief-run"),
+        pytest.param({"ratio": 2.1e-3, "outlook": Outlook(total_steps=63), "steps": 63}, None, id="enough-of-a-brief-run"),
+        pytest.param({"ratio": 1.1e-3, "outlook": Outlook(total_steps=24), "steps": 24}, 15, id="of-a-very-brief-one"),
+        pytest.param({"ratio": 1.5e-3, "outlook": Outlook(total_steps=24), "steps": 24}, None, id="enough-of-a-very-brief-one"),
+        pytest.param({"ratio": 1e-4, "outlook": Outlook(total_steps=23), "steps": 23}, None, id="too-brief-a-run-to-tell"),
     ],
 )
 def test_too_short_a_way(run: dict, step: int | None) -> None:
