@@ -66,7 +66,7 @@ class Controller:
             goes, and advice is put in those terms. What torch's schedulers have noted by the time that the controller is entered
             need not be said.
         lesson: what an earlier run of this model taught, ``earlier.lesson``: learning rates that were wrong are so again, and this
-            one does not begin untrained, whether the optimizer is new or not.
+            one does not begin untrained, whether the optimizer is new or not, unless that one has learned nothing.
         announce: called with every new finding and decision; None warns with :class:`AdaptLRWarning`.
         process_group: the processes that train this model together, if ``model`` does not say: a DistributedDataParallel wrapper
             and ``fully_shard`` do. All of them judge the same numbers and do the same; the first alone announces, and writes the
@@ -178,18 +178,21 @@ class Controller:
 
         Where nothing was done, what an earlier run has taught; None where no step was seen.
         """
-        outlook, control = self._history.outlook, self._control
+        outlook, control, before = self._history.outlook, self._control, self._history.outlook.lesson
         asked = max([outlook.peak(i, g.peak_lr) for i, g in enumerate(self._history.groups)], default=0.0)
-        if not asked > 0 or (outlook.lesson and not control.acted):
-            return outlook.lesson
+        if not asked > 0:
+            return before
+        learned = (before is not None and before.learned) or self._history.has_come_down
+        if before is not None and not control.acted:
+            return dataclasses.replace(before, learned=learned)
         took = max(self._peaks, default=0.0)
         if not control.acted or control.stopped or not took > 0 or (took > asked and control.raised is None):  # or a raise broke it
-            return Lesson(asked=asked, took=asked)
+            return Lesson(asked=asked, took=asked, learned=learned)
         first = self.trace.readings[:1]  # none, of a run that was taken up at its end
         began = [g for r in first for g in r.groups if g.update_ratio is not None]
-        before = outlook.lesson is not None and outlook.lesson.all_of_it
         random = bool(began) and all(g.provenance is Provenance.RANDOM for g in began)
-        return Lesson(asked=asked, took=took, all_of_it=before or random)
+        all_of_it = random or (before is not None and before.all_of_it)
+        return Lesson(asked=asked, took=took, all_of_it=all_of_it, learned=learned)
 
     @property
     def stages(self) -> tuple[str, ...]:
@@ -210,7 +213,8 @@ class Controller:
             raise RuntimeError("this controller is already watching: leave its `with` block before entering it again")
         if self._observer.step == 0:
             outlook = self._history.outlook
-            outlook = dataclasses.replace(outlook, continued=self._port.has_stepped() or outlook.lesson is not None)
+            continued = self._port.has_stepped() if outlook.lesson is None else outlook.lesson.learned
+            outlook = dataclasses.replace(outlook, continued=continued)
             if outlook.peak_lrs is None and isinstance(self._port, TorchOptimizer) and (noted := self._port.peak_lrs()):
                 outlook = dataclasses.replace(outlook, peak_lrs=tuple(noted))
             self._history = dataclasses.replace(self._history, outlook=outlook)

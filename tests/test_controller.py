@@ -55,7 +55,7 @@ def test_what_had_to_be_put_right_is_a_lesson(lr: float, teaches: bool) -> None:
         assert lesson.all_of_it, "the net was random before"
     watched = train("adam", lr, steps=60, controller={"announce": quiet, "act": False})
     assert watched.controller is not None
-    assert watched.controller.lesson == Lesson(asked=lr, took=lr)
+    assert watched.controller.lesson == Lesson(asked=lr, took=lr, learned=lr == 3e-3)
     model = convnet()
     assert Controller(model, torch.optim.Adam(model.parameters(), lr=lr)).lesson is None, "no step was seen"
 
@@ -88,12 +88,32 @@ def test_a_run_that_is_taken_up_at_its_end_still_has_its_lesson() -> None:
     assert again.lesson == dataclasses.replace(run.controller.lesson, all_of_it=False)  # type: ignore[type-var]
 
 
-def test_a_lesson_outlives_a_run_in_which_nothing_was_done() -> None:
-    lesson = Lesson(asked=1e-4, took=1e-2)
-    run = train("adam", 3e-3, steps=20, controller={"announce": quiet, "lesson": lesson})
+@pytest.mark.parametrize("learned", [True, False])
+def test_a_lesson_outlives_a_run_in_which_nothing_was_done(learned: bool) -> None:
+    lesson = Lesson(asked=1e-4, took=1e-2, learned=learned)
+    run = train("adam", 3e-3, steps=40, controller={"announce": quiet, "lesson": lesson})
     assert run.controller is not None
     assert run.controller.decisions == []
-    assert run.controller.lesson == lesson
+    assert run.controller.lesson == Lesson(asked=1e-4, took=1e-2), "and this one has learned something"
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("new", [True, False], ids=["new-optimizer", "one-optimizer"])
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_a_fit_after_one_that_has_learned_nothing_begins_anew(optimizer: str, new: bool, interrupted: bool) -> None:
+    """As where the first is interrupted after some steps: that its optimizer has stepped says nothing then."""
+    torch.manual_seed(0)
+    model = convnet()
+    first = OPTIMIZERS[optimizer](model.parameters(), lr=1e-6 if interrupted else {"adam": 3e-3, "sgd": 0.03}[optimizer])
+    with Controller(model, first, announce=quiet, total_steps=200) as earlier:
+        fit(model, first, batches(6 if interrupted else 100), earlier)
+    assert earlier.decisions == []
+    second = OPTIMIZERS[optimizer](model.parameters(), lr=1e-5) if new else first
+    second.param_groups[0]["lr"] = 1e-5
+    with Controller(model, second, announce=quiet, total_steps=120, lesson=earlier.lesson) as ctl:
+        fit(model, second, batches(120, seed=1), ctl)
+    assert [d.action for d in ctl.decisions[:1]] == [Action.RESCALE] * interrupted
+    assert (ctl.scales[0] > 5) is interrupted
 
 
 @pytest.mark.parametrize(("took", "teaches"), [(1.9e-4, False), (2e-4, True), (0.6e-4, False), (0.5e-4, True)])

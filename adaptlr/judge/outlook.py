@@ -20,6 +20,7 @@ class Lesson:
     asked: float  # the largest learning rate of its schedule, of all groups
     took: float  # and the largest that it was trained at, once that was put right
     all_of_it: bool = False  # the net was random before: what it knows, it has learned at such learning rates
+    learned: bool = True  # the loss came down, in this fit or one before it
 
     @property
     def raised(self) -> float:
@@ -47,7 +48,7 @@ class Outlook:
     total_steps: int | None = None  # optimizer steps of the whole run
     peak_lrs: tuple[float, ...] | None = None  # the largest learning rate that the schedule gives each group
     weights: int | None = None  # that are trained
-    continued: bool = False  # the model was trained before: what had been learned by then is not seen in this run's losses
+    continued: bool = False  # the model learned something before, which is not seen in this run's losses
     lesson: Lesson | None = None  # of an earlier fit
     contested: bool = False  # another optimizer trains what the loss depends on, so that it need not come down
 
