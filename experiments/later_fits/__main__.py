@@ -3,10 +3,10 @@
     python -m experiments.later_fits [--data data] [--seeds 1,2] [--nets "digits mlp,fashion vit"] [--out runs/later_fits] [--quick]
 
 Nineteen nets of the gauntlet, each under one optimizer and schedule, in fits of half the gauntlet's length; learning rates from
-1e-6 to 10. Three fits in a row, all at one learning rate, or a second at any after a first at the best; with one optimizer for all
-fits, or a new one for each. In all 1,216 runs a seed, some twenty minutes on two cores; --quick takes one net. What is finished is
-not run again: after a change of adaptlr, remove its runs. The folder gets ``table.csv`` and ``summary.json``; recovered is by what
-is measured on the validation part, over chance.
+1e-6 to 10. Three fits in a row, all at one learning rate; a second at any after a first at the best, or after one at 1e-6 that is
+stopped after six steps; with one optimizer for all fits, or a new one for each. In all 1,824 runs a seed, some thirty minutes on
+two cores; --quick takes one net. What is finished is not run again: after a change of adaptlr, remove its runs. The folder gets
+``table.csv`` and ``summary.json``; recovered is by what is measured on the validation part, over chance.
 """
 
 from __future__ import annotations

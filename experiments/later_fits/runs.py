@@ -1,4 +1,4 @@
-"""Fits that come after another: three in a row at one learning rate, or a second one that is at another than the first."""
+"""Fits that come after another: three in a row at one learning rate, or a second that is at another than the first."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from adaptlr import Action, Controller
 from adaptlr.judge.outlook import Lesson
@@ -19,6 +19,8 @@ from experiments.gauntlet.run import one_thread
 from experiments.recovery import Run, keep, runs_at_all_lrs
 
 FIT = 0.5  # of the steps that a run of the gauntlet has
+INTERRUPTED = 6  # steps of a first fit that is stopped, before anything is judged,
+TINY = 1e-6  # and its learning rate: nothing is learned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,15 +28,17 @@ class Kind:
     """How one fit follows another."""
 
     fits: int
-    good_first: bool  # the first is at the learning rate that is best for the column, and only the others at the run's
+    first: Literal["the same", "good", "interrupted"]  # at the run's learning rate, at the column's best, or soon stopped
     new_optimizer: bool  # each has its own, as of Lightning's ``trainer.fit``; or else all have one, as of fastai's ``learn.fit``
 
 
 KINDS = {
-    "three fits": Kind(fits=3, good_first=False, new_optimizer=False),
-    "three fits, new optimizers": Kind(fits=3, good_first=False, new_optimizer=True),
-    "after a good fit": Kind(fits=2, good_first=True, new_optimizer=False),
-    "after a good fit, new optimizer": Kind(fits=2, good_first=True, new_optimizer=True),
+    "three fits": Kind(fits=3, first="the same", new_optimizer=False),
+    "three fits, new optimizers": Kind(fits=3, first="the same", new_optimizer=True),
+    "after a good fit": Kind(fits=2, first="good", new_optimizer=False),
+    "after a good fit, new optimizer": Kind(fits=2, first="good", new_optimizer=True),
+    "after an interrupted fit": Kind(fits=2, first="interrupted", new_optimizer=False),
+    "after an interrupted fit, new optimizer": Kind(fits=2, first="interrupted", new_optimizer=True),
 }
 
 #: Columns of the gauntlet, and the best of its learning rates there.
@@ -73,14 +77,13 @@ def train(run: Run, *, out: Path, data: str, slot: int = 0) -> None:
     beginning. Weights and batches depend on the seed alone."""
     column, kind = _BY_NET[run.task], KINDS[run.schedule]
     job = prepare(Cell(column=column, plan=uniform(run.lr), seed=run.seed), data)
-    lrs = [run.lr] * kind.fits
-    if kind.good_first:
-        lrs[0] = COLUMNS[column.name]
+    first = {"the same": run.lr, "good": COLUMNS[column.name], "interrupted": TINY}[kind.first]
+    lrs = [first, *[run.lr] * (kind.fits - 1)]
     with one_thread(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         reached, decisions = _fit_all(job, kind, lrs, watched=run.method == "adaptlr")
     begin = 1 - job.task.chance(job.data.y_valid)
-    judged = decisions[1:] if kind.good_first else decisions
+    judged = decisions if kind.first == "the same" else decisions[1:]
     keep(run, out, begin=begin, loss=1 - reached[-1], reached=reached, decisions=[*itertools.chain(*judged)])
 
 
@@ -91,13 +94,14 @@ def _fit_all(job: Job, kind: Kind, lrs: list[float], *, watched: bool) -> tuple[
     optimizer: Any = None
     lesson: Lesson | None = None
     reached, decisions = list[float](), list[list[list[Any]]]()
-    for lr in lrs:
+    for number, lr in enumerate(lrs):
         if optimizer is None or kind.new_optimizer:
             optimizer = job.optimizer((lr,))
         set_lrs(optimizer, [lr])
         told: dict[str, Any] = {"total_steps": steps, "peak_lrs": [lr], "lesson": lesson, "announce": lambda _: None}
         ctl = Controller(job.model, port(optimizer), **told).__enter__() if watched else None
-        for i, (x, y) in zip(range(steps), batches, strict=False):
+        until = INTERRUPTED if kind.first == "interrupted" and number == 0 else steps
+        for i, (x, y) in zip(range(until), batches, strict=False):
             set_lrs(optimizer, [lr * multiplier(i)])
             loss = job.loss(x, y, i)
             optimizer.zero_grad()
