@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 from fastai.callback import schedule  # noqa: F401  (patches fit_one_cycle and the like into Learner)
+from fastai.callback.core import Callback
 
 from adaptlr import Action
 from adaptlr.fastai import AdaptLR
@@ -47,3 +48,21 @@ def test_nothing_is_known_of(what: str) -> None:
         learn.opt.param_lists = [list(half.parameters()) for half in learn.model]
     learn.fit(EPOCHS, 1e-5 if what == "more is asked for" else 1e-6, cbs=cb)
     assert not raised(cb)[-1]
+
+
+class _Stop(Callback):
+    order = 100  # after everything else of the batch
+
+    def after_batch(self) -> None:
+        if self.learn.iter == 5:
+            raise KeyboardInterrupt
+
+
+def test_a_fit_after_one_that_was_interrupted_is_judged_as_a_first() -> None:
+    """Six steps that taught nothing; the optimizer, which is the same, has stepped since."""
+    cb, learn = AdaptLR(), learner("Adam")
+    with pytest.raises(KeyboardInterrupt):
+        learn.fit(EPOCHS, 1e-6, cbs=[cb, _Stop()])
+    assert (len(cb.trace.readings), cb.decisions) == (6, [])
+    learn.fit(EPOCHS, 1e-6, cbs=cb)
+    assert raised(cb) == [False, True]
