@@ -130,7 +130,8 @@ class Controller:
         )
         peaks = None if peak_lrs is None else tuple(peak_lrs)
         weights = sum(numel(p) for group in self._port.params() for p in group if p.requires_grad)
-        self._history = History(outlook=Outlook(total_steps=total_steps, peak_lrs=peaks, weights=weights, lesson=lesson))
+        outlook = Outlook(total_steps=total_steps, peak_lrs=peaks, weights=weights, lesson=lesson, guess=_guess(self._model))
+        self._history = History(outlook=outlook)
         n = self._observer.n_groups
         self._control = Control(groups=tuple(GroupControl() for _ in range(n)))
         self._opponents = Opponents(self._model, self._port.params(), lambda: self._observer.activations.passed_since_step)
@@ -182,7 +183,7 @@ class Controller:
         asked = max([outlook.peak(i, g.peak_lr) for i, g in enumerate(self._history.groups)], default=0.0)
         if not asked > 0:
             return before
-        learned = (before is not None and before.learned) or self._history.has_come_down
+        learned = outlook.continued or self._history.has_come_down
         if before is not None and not control.acted:
             return dataclasses.replace(before, learned=learned)
         took = max(self._peaks, default=0.0)
@@ -534,6 +535,12 @@ def _mean(losses: Tensor) -> Tensor:
     """
     counts = losses.isfinite() | ~losses[-1].isfinite()
     return losses.where(counts, 0.0).sum() / counts.sum()
+
+
+def _guess(model: nn.Module) -> float | None:
+    """The cross entropy of guessing among as many answers as the last layer has; of one, as in regression, nothing is known."""
+    last = [p for p in model.parameters() if p.ndim > 1][-1:]
+    return math.log(last[0].shape[0]) if last and last[0].shape[0] > 1 else None
 
 
 def _scalar(loss: Tensor | SupportsFloat) -> Tensor:

@@ -26,8 +26,7 @@ _ALIGNED = 0.9  # cosine of a gradient with the last one, from which the two poi
 _DOZEN, _CALM = 12, 0.015  # steps and their largest update ratio, in which the noise of the loss is that of the batches
 _FIRST, _GENTLE = (6, 12), 0.05  # the same of first steps, while none was calm: weights have not got anywhere yet
 _STAGE_BASELINE = 4  # readings of a stage that make its own baseline
-_LOWER = 0.1  # share of the loss at the start by which a net that has learned something came down,
-_LUCKY = 1.5  # or so many times the doubt about two medians, for one of them is the lowest of many
+_LOWER = 0.1  # share of the loss at the start by which that of a net that has learned something is lower
 _PACE_OF_TRAINED = 0.4  # share of the pace for weights that have learned something
 
 
@@ -192,8 +191,8 @@ class History:
 
     @property
     def has_come_down(self) -> bool:
-        """The loss has been below its start by more than batches differ."""
-        return self.best < self.start_level * (1 - max(_LOWER, _LUCKY * self.doubt(3, 5)))
+        """The loss is lower than at the start."""
+        return self.median(_LOSSES) < (1 - _LOWER) * self.start_level
 
     def falling(self, steps: int, frac: float) -> bool:
         """The loss has come down to so small a share within so many steps, or in all if there are fewer."""

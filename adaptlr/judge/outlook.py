@@ -50,6 +50,7 @@ class Outlook:
     weights: int | None = None  # that are trained
     continued: bool = False  # the model learned something before, which is not seen in this run's losses
     lesson: Lesson | None = None  # of an earlier fit
+    guess: float | None = None  # cross entropy of guessing, as far as the last layer tells how many answers there are
     contested: bool = False  # another optimizer trains what the loss depends on, so that it need not come down
 
     def __post_init__(self) -> None:

@@ -52,9 +52,11 @@ def test_nothing_is_known_of(what: str) -> None:
 
 class _Stop(Callback):
     order = 100  # after everything else of the batch
+    batches = 0
 
     def after_batch(self) -> None:
-        if self.learn.iter == 5:
+        self.batches += 1
+        if self.batches == 6:
             raise KeyboardInterrupt
 
 
@@ -66,3 +68,12 @@ def test_a_fit_after_one_that_was_interrupted_is_judged_as_a_first() -> None:
     assert (len(cb.trace.readings), cb.decisions) == (6, [])
     learn.fit(EPOCHS, 1e-6, cbs=cb)
     assert raised(cb) == [False, True]
+
+
+@pytest.mark.parametrize("opt", ["Adam", "SGD"])
+def test_a_fit_after_one_that_was_not_watched_is_raised_if_that_has_taught_nothing(opt: str) -> None:
+    """What people do who see that a net does not train: the same again, with the callback."""
+    cb, learn = AdaptLR(), learner(opt)
+    learn.fit(1, 1e-6)
+    learn.fit(EPOCHS, 1e-6, cbs=cb)
+    assert raised(cb) == [True]

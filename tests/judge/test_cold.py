@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import pytest
@@ -63,6 +64,28 @@ def test_what_goes_on_from_an_earlier_run_is_cold_if_it_looks_unlearned(
     same = {"ratio": 1e-6, "lr": 1e-5, "agreement": agreement, "provenance": provenance}
     readings = [reading(i, x, group(rho=2.5 / (i + 1), **same)) for i, x in enumerate(losses)]  # type: ignore[arg-type]
     assert bool(kinds(play(readings, outlook=Outlook(continued=continued))[1])) is cold
+
+
+@pytest.mark.parametrize(
+    ("loss", "guess", "provenance", "cold"),
+    [
+        pytest.param(2.3, math.log(10), Provenance.RANDOM, True, id="guesses"),
+        pytest.param(2.9, math.log(10), Provenance.RANDOM, True, id="and-badly"),
+        pytest.param(2.2, math.log(10), Provenance.RANDOM, False, id="knows-something"),
+        pytest.param(3.1, math.log(10), Provenance.RANDOM, False, id="another-kind-of-loss"),
+        pytest.param(-2.3, math.log(10), Provenance.RANDOM, False, id="one-below-zero"),
+        pytest.param(2.3, math.log(10), Provenance.TRAINED, False, id="weights-tell"),
+        pytest.param(2.3, None, Provenance.RANDOM, False, id="of-one-answer"),
+    ],
+)
+def test_what_goes_on_from_an_earlier_run_is_cold_if_it_guesses(
+    loss: float, guess: float | None, provenance: Provenance, cold: bool
+) -> None:
+    """However its gradients point."""
+    same = {"ratio": 1e-6, "lr": 1e-5, "agreement": 0.0, "provenance": provenance}
+    readings = [reading(i, loss, group(rho=2.5 / (i + 1), **same)) for i in range(40)]  # type: ignore[arg-type]
+    found = kinds(play(readings, outlook=Outlook(continued=True, guess=guess))[1])
+    assert bool(found) is cold
 
 
 @pytest.mark.parametrize(
