@@ -179,7 +179,8 @@ class Controller:
 
         Where nothing was done, what an earlier run has taught; None where no step was seen.
         """
-        outlook, control, before = self._history.outlook, self._control, self._history.outlook.lesson
+        outlook, control = self._history.outlook, self._control
+        before = outlook.lesson
         asked = max([outlook.peak(i, g.peak_lr) for i, g in enumerate(self._history.groups)], default=0.0)
         if not asked > 0:
             return before
@@ -187,7 +188,8 @@ class Controller:
         if before is not None and not control.acted:
             return dataclasses.replace(before, learned=learned)
         took = max(self._peaks, default=0.0)
-        if not control.acted or control.stopped or not took > 0 or (took > asked and control.raised is None):  # or a raise broke it
+        raise_broke_it = took > asked and control.raised is None
+        if not control.acted or control.stopped or raise_broke_it or not took > 0:
             return Lesson(asked=asked, took=asked, learned=learned)
         first = self.trace.readings[:1]  # none, of a run that was taken up at its end
         began = [g for r in first for g in r.groups if g.update_ratio is not None]

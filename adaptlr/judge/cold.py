@@ -13,8 +13,8 @@ from adaptlr.judge.words import group_name, number, sentence_groups
 from adaptlr.records import Finding, Kind, Reading
 
 _LOWER = 0.2  # share by which the loss of a net that is too cold may have been lower than it is,
-_GUESS = 0.97, 1.3  # shares of what guessing costs, between which a net that has learned nothing is
 _LUCKY = 1.5  # or so many times the doubt about two medians, for one of them is the lowest of many
+_GUESS = 0.97, 1.3  # shares of what guessing costs, between which the loss of a net that has learned nothing is
 
 
 def too_cold(history: History, reading: Reading, limits: Thresholds) -> Finding | None:

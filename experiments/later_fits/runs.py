@@ -89,7 +89,7 @@ def train(run: Run, *, out: Path, data: str, slot: int = 0) -> None:
 
 def _fit_all(job: Job, kind: Kind, lrs: list[float], *, watched: bool) -> tuple[list[float], list[list[list[Any]]]]:
     """What is reached after each fit, and what is changed in it: step, action and words."""
-    batches, steps = job.batches(), max(20, round(FIT * job.steps))
+    batches, steps = job.batches(), round(FIT * job.steps)
     multiplier = schedule(job.cell.column.schedule, steps)
     optimizer: Any = None
     lesson: Lesson | None = None
