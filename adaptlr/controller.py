@@ -27,6 +27,7 @@ from adaptlr.judge.history import History
 from adaptlr.judge.outlook import Lesson, Outlook
 from adaptlr.judge.policy import decide, news
 from adaptlr.judge.thresholds import Thresholds
+from adaptlr.measure import beginning
 from adaptlr.measure.kinds import numel
 from adaptlr.measure.opponents import Opponents
 from adaptlr.measure.stages import Stages, unwrap
@@ -130,7 +131,7 @@ class Controller:
         )
         peaks = None if peak_lrs is None else tuple(peak_lrs)
         weights = sum(numel(p) for group in self._port.params() for p in group if p.requires_grad)
-        outlook = Outlook(total_steps=total_steps, peak_lrs=peaks, weights=weights, lesson=lesson, guess=_guess(self._model))
+        outlook = Outlook(total_steps=total_steps, peak_lrs=peaks, weights=weights, lesson=lesson)
         self._history = History(outlook=outlook)
         n = self._observer.n_groups
         self._control = Control(groups=tuple(GroupControl() for _ in range(n)))
@@ -217,7 +218,8 @@ class Controller:
         if self._observer.step == 0:
             outlook = self._history.outlook
             continued = self._port.has_stepped() if outlook.lesson is None else outlook.lesson.learned
-            outlook = dataclasses.replace(outlook, continued=continued)
+            guess, size = beginning.guess(self._model), beginning.size(self._model)
+            outlook = dataclasses.replace(outlook, continued=continued, guess=guess, size=size)
             if outlook.peak_lrs is None and isinstance(self._port, TorchOptimizer) and (noted := self._port.peak_lrs()):
                 outlook = dataclasses.replace(outlook, peak_lrs=tuple(noted))
             self._history = dataclasses.replace(self._history, outlook=outlook)
@@ -537,12 +539,6 @@ def _mean(losses: Tensor) -> Tensor:
     """
     counts = losses.isfinite() | ~losses[-1].isfinite()
     return losses.where(counts, 0.0).sum() / counts.sum()
-
-
-def _guess(model: nn.Module) -> float | None:
-    """The cross entropy of guessing among as many answers as the last layer has; of one, as in regression, nothing is known."""
-    last = [p for p in model.parameters() if p.ndim > 1][-1:]
-    return math.log(last[0].shape[0]) if last and last[0].shape[0] > 1 else None
 
 
 def _scalar(loss: Tensor | SupportsFloat) -> Tensor:

@@ -43,6 +43,7 @@ class Kind(StrEnum):
     TOO_HOT = "too hot"  # the updates are too large for the weights, and the loss agrees
     STARVED = "starved group"  # a group at its random initialisation that hardly moves, while others do
     TOO_COLD = "too cold"  # every group moves too little for the net to be trained in a sensible time
+    RUINED = "ruined before"  # weights, or data, that were wrong when the run began: no learning rate mends that
     SHIFT = "data shift"  # the loss has leapt, and no update did that: the data has changed
     DECAY_DOMINATED = "decay-dominated"  # lr x weight decay shrinks the weights faster than the gradient shapes them
 

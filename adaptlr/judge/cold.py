@@ -14,7 +14,7 @@ from adaptlr.records import Finding, Kind, Reading
 
 _LOWER = 0.2  # share by which the loss of a net that is too cold may have been lower than it is,
 _LUCKY = 1.5  # or so many times the doubt about two medians, for one of them is the lowest of many
-_GUESS = 0.97, 1.3  # shares of what guessing costs, between which the loss of a net that has learned nothing is
+_GUESSED = 1.3  # share of what guessing costs, up to which the loss of a net that has learned nothing is
 
 
 def too_cold(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
@@ -99,7 +99,7 @@ def _looks_unlearned(history: History, moving: Moving, limits: Thresholds) -> bo
 def _guesses(history: History) -> bool:
     """The loss is that of answers that know nothing of their inputs."""
     guess = history.outlook.guess
-    return guess is not None and not history.floor and _GUESS[0] * guess <= history.median(8) <= _GUESS[1] * guess
+    return guess is not None and history.no_better_than_guessing(8) and history.median(8) <= _GUESSED * guess
 
 
 class _Search(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from adaptlr.judge import cold, heat, shift, stalled, starved
+from adaptlr.judge import cold, heat, ruined, shift, stalled, starved
 from adaptlr.judge.history import History, advance
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.records import Finding, Kind, Reading
@@ -18,13 +18,15 @@ _LOSSES = frozenset({"loss", "start", "best", "level"})  # in a finding's eviden
 def observe(history: History, reading: Reading, limits: Thresholds) -> tuple[History, tuple[Finding, ...]]:
     """Move ``history`` on by ``reading`` and say what is wrong in it.
 
-    At most one finding says "too high" (the most certain one), and at most one "too low"; weight decay and data that has changed
-    are judged apart.
+    At most one finding says "too high" (the most certain one), and at most one "too low", and neither does where all was ruined
+    before; weight decay and data that has changed are judged apart.
     """
     history = starved.count_starved(advance(history, reading), reading, limits)
     history, shifted = shift.shift(history, reading, limits)
     if history.floor:
         reading = dataclasses.replace(reading, loss=history.over_floor(reading.loss))
+    if before := next((f for rule in ruined.RULES if (f := rule(history, reading, limits))), None):
+        return history, (_as_known(history, before),)
     hot = next((f for rule in (*heat.RULES, *stalled.RULES) if (f := rule(history, reading, limits))), None)
     low = None if hot else starved.starved(history, reading, limits) or cold.too_cold(history, reading, limits)
     decay = cold.decay_dominated(history, reading, limits)

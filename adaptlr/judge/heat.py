@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 
 from adaptlr.judge.history import GroupPast, History
+from adaptlr.judge.ruined import grown_before
 from adaptlr.judge.thresholds import Thresholds
-from adaptlr.judge.verdict import Rule, finding, plateau, said
+from adaptlr.judge.verdict import Rule, also, finding, plateau, said
 from adaptlr.judge.words import number, sentence_groups
 from adaptlr.records import Finding, Kind, Provenance, Reading
 
@@ -29,7 +30,8 @@ def non_finite(history: History, reading: Reading, limits: Thresholds) -> Findin
     what = f"the loss is {reading.loss}" if not math.isfinite(reading.loss) else "weights or gradients are not finite"
     hottest = _hottest(history)
     before = f", after updates of {number(hottest)} of the weights in a step" if hottest > limits.hot_ratio else ""
-    return finding(Kind.NON_FINITE, reading, groups, f"{what}{before}", loss=reading.loss, update_ratio=hottest)
+    found = finding(Kind.NON_FINITE, reading, groups, f"{what}{before}", loss=reading.loss, update_ratio=hottest)
+    return found if history.start else also(found, at_start=1.0)
 
 
 def bad_batch(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
@@ -129,9 +131,10 @@ def regress(history: History, reading: Reading, limits: Thresholds) -> Finding |
 def collapse(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
     """Stages have gone silent, or no gradient arrives, and the loss is stuck where guessing leaves it (the seed's runs at lr=1).
 
-    Source: the seed notebook's lr=1 pictures; dead ReLUs (Lu et al. 2019). A stage is silent against its own first readings.
+    Source: the seed notebook's lr=1 pictures; dead ReLUs (Lu et al. 2019). A stage is silent against its own first readings. Where
+    weights were ruined before, gradients that fade are not this run's doing.
     """
-    if history.age < 8:
+    if history.age < 8 or grown_before(history, limits):
         return None
     now, start = history.median(5), history.start_level
     if not (now >= limits.stuck_frac * start or (now >= limits.flat_frac * start and math.isfinite(plateau(history)))):

@@ -27,6 +27,7 @@ _DOZEN, _CALM = 12, 0.015  # steps and their largest update ratio, in which the 
 _FIRST, _GENTLE = (6, 12), 0.05  # the same of first steps, while none was calm: weights have not got anywhere yet
 _STAGE_BASELINE = 4  # readings of a stage that make its own baseline
 _LOWER = 0.1  # share of the loss at the start by which that of a net that has learned something is lower
+_GUESSING = 0.97  # share of what guessing costs, at and above which nothing is known
 _PACE_OF_TRAINED = 0.4  # share of the pace for weights that have learned something
 
 
@@ -188,6 +189,11 @@ class History:
     def median(self, n: int) -> float:
         """Median of the last ``n`` losses; a NaN counts as infinite."""
         return _median(self.losses[-n:])
+
+    def no_better_than_guessing(self, n: int) -> bool:
+        """The last ``n`` losses are no lower than those of answers that know nothing of their inputs, as far as that is known."""
+        guess = self.outlook.guess
+        return guess is not None and not self.floor and self.median(n) >= _GUESSING * guess
 
     @property
     def has_come_down(self) -> bool:
@@ -370,9 +376,9 @@ def _growth(before: float | None, now: float | None) -> float:
 
 
 def _begun(history: History, loss: float) -> tuple[float, ...]:
-    """The first losses of the run, as far as no step has thrown the weights about before them."""
+    """The first finite losses of the run, as far as no step has thrown the weights about before them."""
     start = history.start
-    if len(start) >= STARTING or (start and any(g.largest >= _SHOCK for g in history.groups)):
+    if not math.isfinite(loss) or len(start) >= STARTING or (start and any(g.largest >= _SHOCK for g in history.groups)):
         return start
     return (*start, loss)
 

@@ -51,6 +51,7 @@ class Outlook:
     continued: bool = False  # the model learned something before, which is not seen in this run's losses
     lesson: Lesson | None = None  # of an earlier fit
     guess: float | None = None  # cross entropy of guessing, as far as the last layer tells how many answers there are
+    size: float | None = None  # of the weights at the start, as measure.beginning has it: 1 is usual
     contested: bool = False  # another optimizer trains what the loss depends on, so that it need not come down
 
     def __post_init__(self) -> None:

@@ -31,6 +31,10 @@ class Thresholds:
     # above 5.1 or 1.4 after its first steps
     spike_factor: Factor = 300.0
 
+    # ---- weights that were ruined before the run began: judge.ruined
+    lost_batches: Steps = 3  # all of the run so far, without a finite loss: no one batch is to blame
+    grown_size: Factor = 15.0  # over what initialisations make them: 18 and more where thrown, up to 7 where a run went well
+
     # ---- updates that are too large, and a loss that rose: heat.ruinous_step, heat.runaway
     hot_ratio: Share = 0.1  # healthy runs stay below 0.05 but for their first steps
     ruin_ratio: Annotated[float, Over(0, upto=10)] = 0.5  # few runs trained well that started above

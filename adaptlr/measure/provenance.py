@@ -38,6 +38,7 @@ def ks_distance(entries: np.ndarray) -> float:
     """
     if not np.isfinite(entries).all():
         return math.inf
+    entries = entries.astype(np.float64)  # whose squares have room
     n, mean, std = len(entries), float(entries.mean()), float(entries.std())
     if std == 0:
         return math.inf

@@ -74,6 +74,16 @@ def test_other_callbacks_do_not_stand_in_the_way(more: Any, tmp_path: Path) -> N
     learn.fit(1, 3e-3, cbs=AdaptLR())
 
 
+def test_a_fit_that_comes_after_a_ruined_one_that_nobody_watched_says_so() -> None:
+    cb, learn = AdaptLR(), learner("torch SGD")
+    learn.fit(1, 1e6)
+    learn.fit(1, 3e-3, cbs=cb)
+    assert [d.action for d in cb.decisions] == [Action.STOP]
+    assert "build the model anew" in cb.decisions[0].message
+    assert cb.scales == (1.0, 1.0)
+    assert is_clean(learn)
+
+
 def test_a_saved_optimizer_loads_and_trains_on(tmp_path: Path) -> None:
     learn = learner(path=tmp_path)
     learn.fit(1, 10.0, cbs=AdaptLR())
