@@ -387,7 +387,7 @@ def _warm(
             groups.append(g)
             continue
         pace = _pace(settings, history, reading, reading.groups[i])
-        top = settings.search_times * pace if searching else pace
+        top = max(settings.search_times * pace, settings.raise_again * finding.evidence.get("far", 0.0)) if searching else pace
         ceiling = min(g.ceiling * factor, max(g.ceiling, top)) if g.ceiling is not None else max(pace, min(ratio * factor, top))
         scale, lr = g.scale * factor, reading.groups[i].lr
         beyond = settings.raise_again * g.scale * lr if _has_outgrown(control, history) else 0.0

@@ -122,6 +122,8 @@ class Thresholds:
     hardly_frac: Share = 0.9  # the same for ``soon_walk``; 13 recorded runs that were too cold, and none that trained well
     aligned_steps: Annotated[int, Least(2, upto=10_000)] = 8  # in a row whose gradients point the same way: go on though it falls
     found_frac: Share = 0.3  # below it the search is over, and nothing stalls
+    far_steps: Annotated[int, Least(2, upto=10_000)] = 16  # likewise where the learning rate is the user's and the loss unchanged,
+    far_ratio: Share = 0.3  # in steps below this
     # share of the pace, below which no straight line is asked for where the loss is above ``hardly_frac``: 36 recorded runs that
     # were too cold, and three that trained well
     idle_frac: Share = 0.7

@@ -9,7 +9,7 @@ import math
 from functools import lru_cache
 
 import torch
-from sklearn.datasets import load_diabetes
+from sklearn.datasets import load_diabetes, make_friedman1
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,6 +19,25 @@ from experiments.other_losses.task import Task, digits, mlp
 def _squared_error(net: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
     x, y = batch
     return functional.mse_loss(net(x), y)
+
+
+# ---------------------------------------------------------------------- targets as they are, far from zero
+
+
+def _readings() -> tuple[Tensor, ...]:
+    """Friedman's function of ten numbers (Friedman 1991), 14 in the mean, give or take 5."""
+    x, y = make_friedman1(1500, noise=1.0, random_state=5)
+    return torch.tensor(x - 0.5).float() / 0.29, torch.tensor(y).float()[:, None]
+
+
+def _prices() -> tuple[Tensor, ...]:
+    x, y = _readings()
+    return x, 200_000 + 15_000 * y
+
+
+def _of_the_mean(valid: tuple[Tensor, ...]) -> float:
+    """The squared error of whoever knows no more than the mean: to learn that is no merit."""
+    return float(valid[1].var(correction=0))
 
 
 # ---------------------------------------------------------------------- a curve, all of it in each step
@@ -153,6 +172,28 @@ def _as_they_are() -> tuple[Tensor, ...]:
 
 
 FUNCTIONS = (
+    Task(
+        name="prices",
+        what="squared error of some 10^11, on targets of 200,000 and more; over the mean's",
+        data=_prices,
+        n_train=1100,
+        net=lambda: mlp(10, 64, 64, 1),
+        loss=_squared_error,
+        steps=300,
+        loops=(("adam", "flat"), ("adam", "cosine")),
+        begins_at=_of_the_mean,
+    ),
+    Task(
+        name="readings",
+        what="squared error of some 200, on targets of 14, give or take 5; over the mean's",
+        data=_readings,
+        n_train=1100,
+        net=lambda: mlp(10, 64, 64, 1),
+        loss=_squared_error,
+        steps=300,
+        loops=(("adam", "flat"), ("sgd", "cosine")),
+        begins_at=_of_the_mean,
+    ),
     Task(
         name="curve",
         what="squared error on a curve, all of it in each step",

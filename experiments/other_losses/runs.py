@@ -30,7 +30,7 @@ def train(run: Run, *, out: Path, times: int = 1, slot: int = 0) -> None:
     data = task.data()
     torch.manual_seed(run.seed)
     net = task.net()
-    begin = validate(task, net, data)
+    begin = validate(task, net, data) if task.begins_at is None else task.begins_at(tuple(t[task.n_train :] for t in data))
     torch.manual_seed(run.seed)
 
     def batch_loss(order: torch.Generator) -> Tensor:

@@ -28,6 +28,7 @@ class Task:
         loss: of the network and a batch; what trains, and what is validated by.
         batch: examples in a step; 0 for all of them.
         loops: optimizers and schedules that it is trained under.
+        begins_at: the loss that counts as the one at the beginning, of the validation part; None is the untrained net's.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Task:
     steps: int
     batch: int = 64
     loops: tuple[tuple[str, str], ...]
+    begins_at: Callable[[tuple[Tensor, ...]], float] | None = None
 
 
 def mlp(*sizes: int, act: type[nn.Module] = nn.ReLU) -> nn.Sequential:

@@ -285,3 +285,49 @@ def test_of_a_net_that_was_helped_the_groups_that_still_walk_straight_are_found(
     assert "group 0 is still too cold: it moves no more than 0.008 of its weight a step" in first.message
     assert found(beside=0.2)[0].groups == (0, 1)
     assert found(beside=20.0, scale=1.0) == []
+
+
+class TestTooFar:
+    """Every batch asks for the same, and the loss hardly comes down."""
+
+    def found(
+        self,
+        *,
+        steps: int = 17,
+        ratio: float = 0.02,
+        agreement: float = 0.99,
+        losses: tuple[float, float] = (3e4, 3e4),
+        guess: float | None = None,
+        provenance: Provenance = Provenance.RANDOM,
+        scale: float = 1.0,
+    ) -> list[str]:
+        same: dict[str, Any] = {"ratio": ratio, "agreement": agreement, "provenance": provenance, "scale": scale}
+        readings = [reading(i, losses[i > 8], group(rho=90.0, **same)) for i in range(steps)]
+        return [f.message for f in play(readings, outlook=Outlook(guess=guess))[1][-1]]
+
+    @pytest.mark.parametrize("ratio", [1e-3, 0.02, 0.29])
+    def test_at_any_pace(self, ratio: float) -> None:
+        (said,) = self.found(ratio=ratio)
+        assert "every batch has asked for the same for 17 steps" in said
+        assert "normalise them" in said
+
+    def test_sooner_where_the_learning_rate_is_ours(self) -> None:
+        assert self.found(steps=9) == []
+        assert len(self.found(steps=9, scale=3.0)) == 1
+
+    def test_of_a_small_loss_it_does_not_speak_of_targets(self) -> None:
+        (said,) = self.found(losses=(1.0, 1.0))
+        assert said.endswith("has hardly come down")
+
+    @pytest.mark.parametrize(
+        "but",
+        [
+            pytest.param({"ratio": 0.31}, id="large-steps"),
+            pytest.param({"agreement": 0.89}, id="batches-differ"),
+            pytest.param({"losses": (3e4, 2.8e4)}, id="the-loss-comes-down"),
+            pytest.param({"losses": (2.3, 2.3), "guess": math.log(10)}, id="it-learns-how-frequent-each-answer-is"),
+            pytest.param({"provenance": Provenance.TRAINED}, id="it-knows-something"),
+        ],
+    )
+    def test_but(self, but: dict[str, Any]) -> None:
+        assert self.found(**but) == []

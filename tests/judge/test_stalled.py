@@ -12,7 +12,7 @@ from adaptlr.judge.detect import observe
 from adaptlr.judge.history import History
 from adaptlr.judge.outlook import Outlook
 from adaptlr.judge.thresholds import Thresholds
-from adaptlr.records import Kind
+from adaptlr.records import Kind, Provenance
 from tests.judge.runs import group, kinds, play, reading, simple, stage
 
 LIMITS = Thresholds()
@@ -244,6 +244,19 @@ def test_a_step_that_replaced_the_weights_is_too_hot_if_nothing_is_learned_after
 ) -> None:
     found = kinds(play(simple([2.3, 2.3, 2.3, *[later] * 17], [first, *[0.03] * 19]))[1])
     assert min(found, default=None) == step
+
+
+@pytest.mark.parametrize(("agreement", "hot"), [(0.5, True), (0.95, False)])
+@pytest.mark.parametrize("travel", [0.1, 0.9], ids=["shaken", "replaced"])
+def test_a_group_whose_gradients_agree_is_not_thrown_but_has_far_to_go(agreement: float, hot: bool, travel: float) -> None:
+    """A net on targets far from zero, at steps that are large as they have to be."""
+    ratios = [1.5 if travel < 0.5 else 0.4, *[0.33] * 39]
+    same: dict[str, Any] = {"agreement": agreement, "rho": 2.0, "provenance": Provenance.TRAINED}
+    readings = [
+        dataclasses.replace(r, groups=(dataclasses.replace(r.groups[0], travel=travel),))
+        for r in (reading(i, 2.2, group(ratio=x, **same)) for i, x in enumerate(ratios))
+    ]
+    assert bool(kinds(play(readings)[1])) is hot
 
 
 @pytest.mark.parametrize(
