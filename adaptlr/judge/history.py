@@ -190,10 +190,10 @@ class History:
         """Median of the last ``n`` losses; a NaN counts as infinite."""
         return _median(self.losses[-n:])
 
-    def no_better_than_guessing(self, n: int) -> bool:
-        """The last ``n`` losses are no lower than those of answers that know nothing of their inputs, as far as that is known."""
+    def no_better_than_guessing(self, loss: float) -> bool:
+        """It is no lower than that of answers that know nothing of their inputs, as far as that is known."""
         guess = self.outlook.guess
-        return guess is not None and not self.floor and self.median(n) >= _GUESSING * guess
+        return guess is not None and not self.floor and loss >= _GUESSING * guess
 
     @property
     def has_come_down(self) -> bool:

@@ -65,12 +65,12 @@ def thrown(history: History, reading: Reading, limits: Thresholds) -> Finding | 
         return None
     if any(g.provenance in (Provenance.RANDOM, Provenance.MIXED) for g in reading.groups):
         return None
-    if not history.no_better_than_guessing(_SOON):
+    size, level = history.outlook.size or 0.0, history.median(_SOON)
+    if not history.no_better_than_guessing(level):
         return None
-    size = history.outlook.size or 0.0
     text = (
         f"the weights were about {number(size)} times as large as initialisations make them when this run began, and at a loss of "
-        f"{said(history, history.median(_SOON))} the net is no better than guessing: it learns from there slowly, if at all. "
+        f"{said(history, level)} the net is no better than guessing: it learns from there slowly, if at all. "
         f"Better build the model anew, or load weights from before they were thrown there"
     )
     return finding(Kind.RUINED, reading, (), text, loss=reading.loss, size=size, alive=1.0)

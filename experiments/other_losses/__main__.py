@@ -2,7 +2,7 @@
 
     python -m experiments.other_losses [--seeds 0,1] [--tasks density,words] [--out runs/other_losses] [--quick]
 
-Thirty-one tasks, two optimizers and schedules each, learning rates from 1e-6 to 10: 1,984 runs with two seeds, some twenty-five
+Thirty-three tasks, two optimizers and schedules each, learning rates from 1e-6 to 10: 2,112 runs with two seeds, some twenty-five
 minutes on two cores. --quick takes one task. What is finished is not run again: after a change of adaptlr, remove its runs.
 The folder gets ``table.csv`` and ``summary.json``.
 """
