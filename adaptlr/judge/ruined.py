@@ -31,16 +31,16 @@ def not_finite(history: History, reading: Reading, limits: Thresholds) -> Findin
     """Losses that no step can have ruined: there was none, or none but from the same weights, with other batches."""
     if history.start or math.isfinite(reading.loss):
         return None
-    weights = history.outlook.size == math.inf
-    if not weights and reading.step + 1 < limits.lost_batches:
-        return None
-    if weights:
+    if history.outlook.size == math.inf:
         text = f"the weights were not finite when this run began, and {_CURE}"
-    else:
+    elif reading.step + 1 >= limits.lost_batches:
         text = (
             f"the loss has been {reading.loss} from the first step on, on {reading.step + 1} batches, and the weights that the run "
-            f"began with were finite: look for what is not in the inputs, the targets or the loss function; it is no learning rate"
+            f"began with were finite: look for what is not in the inputs, the targets, the loss function, or in half precision; no "
+            f"learning rate is to blame"
         )
+    else:
+        return None
     return finding(Kind.RUINED, reading, (), text, loss=reading.loss)
 
 
