@@ -22,7 +22,7 @@ def test_the_best_learning_rate_is_plain_s_own(tmp_path: Path) -> None:
 
 def test_every_task_is_there_under_each_of_its_loops() -> None:
     runs = long_runs([0, 1], TASKS)
-    assert len({r.name for r in runs}) == len(runs) == 2 * 3 * 62
+    assert len({r.name for r in runs}) == len(runs) == 2 * 3 * 66
     assert {(r.task, r.optimizer, r.schedule) for r in runs} == {(t, *loop) for t in TASKS for loop in TASKS[t].loops}
     assert {r.task for r in long_runs([0], ["words"])} == {"words"}
 
