@@ -131,27 +131,21 @@ def regress(history: History, reading: Reading, limits: Thresholds) -> Finding |
 def collapse(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
     """Stages have gone silent, or no gradient arrives, and the loss is stuck where guessing leaves it (the seed's runs at lr=1).
 
+    Where a stage is at zero altogether and no gradient arrives, the loss need not say so: a bias still learns how frequent each
+    answer is, and where one is rare that looks like much.
+
     Source: the seed notebook's lr=1 pictures; dead ReLUs (Lu et al. 2019). A stage is silent against its own first readings. Where
     weights were ruined before, gradients that fade are not this run's doing.
     """
     if history.age < 8 or grown_before(history, limits):
         return None
-    now, start = history.median(5), history.start_level
-    if not (now >= limits.stuck_frac * start or (now >= limits.flat_frac * start and math.isfinite(plateau(history)))):
+    stuck, gone = _is_stuck(history, limits), _has_no_gradient(history, reading, limits)
+    if not stuck and not gone:  # nearly always
         return None
-    silent = [
-        s.name
-        for s in reading.stages
-        for past in [dict(history.stages).get(s.path)]
-        if past is not None and s.quiet_frac >= limits.quiet_frac and past.baseline_quiet < limits.quiet_frac - 0.2
-    ]
-    dead = [
-        g.index
-        for g, past in zip(reading.groups, history.groups, strict=True)
-        if not g.frozen and g.grad_rms is not None and past.first_grad > 0 and g.grad_rms < limits.dead_grad_frac * past.first_grad
-    ]
-    alive = [g.index for g in reading.groups if not g.frozen and g.grad_rms is not None]
-    if not silent and not (dead and len(dead) == len(alive)):
+    pasts = dict(history.stages)
+    fallen = [s for s in reading.stages if s.path in pasts and pasts[s.path].baseline_quiet < limits.quiet_frac - 0.2]
+    silent = [s.name for s in fallen if s.quiet_frac >= limits.quiet_frac]
+    if not ((stuck and (silent or gone)) or any(s.quiet_frac == 1.0 for s in fallen)):
         return None
     seen = f"{', '.join(silent)} {'is' if len(silent) == 1 else 'are'} at zero" if silent else "hardly any gradient arrives"
     text = f"collapsed: {seen}, and the loss is stuck at {said(history, history.median(5))}"
@@ -161,6 +155,22 @@ def collapse(history: History, reading: Reading, limits: Thresholds) -> Finding 
 
 
 RULES: tuple[Rule, ...] = (non_finite, bad_batch, ruinous_step, runaway, divergence, collapse, regress)
+
+
+def _has_no_gradient(history: History, reading: Reading, limits: Thresholds) -> bool:
+    """Hardly any arrives at the weights that are trained, against what did at first."""
+    dead = [
+        g.grad_rms < limits.dead_grad_frac * past.first_grad
+        for g, past in zip(reading.groups, history.groups, strict=True)
+        if not g.frozen and g.grad_rms is not None
+    ]
+    return bool(dead) and all(dead)
+
+
+def _is_stuck(history: History, limits: Thresholds) -> bool:
+    """The loss is where guessing leaves it."""
+    now, start = history.median(5), history.start_level
+    return now >= limits.stuck_frac * start or (now >= limits.flat_frac * start and math.isfinite(plateau(history)))
 
 
 def _may_recover(history: History, reading: Reading, limits: Thresholds) -> bool:

@@ -226,6 +226,20 @@ class TestCollapse:
         assert run(0.05, 2.3) == []
         assert run(1e-9, 0.01) == []  # a net that fits everything has no gradient either
 
+    @pytest.mark.parametrize(
+        ("grad", "quiet", "found"),
+        [(0.0, 1.0, True), (0.01, 1.0, False), (0.0, 0.99, False)],
+        ids=["silent-without-gradient", "silent", "without-gradient"],
+    )
+    def test_a_net_that_is_gone_has_collapsed_though_its_bias_has_learned_how_rare_an_answer_is(
+        self, grad: float, quiet: float, found: bool
+    ) -> None:
+        readings = [
+            reading(i, 0.69 if i < 2 else 0.09, group(grad=0.1 if i < 4 else grad), stages=(stage(quiet=0.5 if i < 4 else quiet),))
+            for i in range(12)
+        ]
+        assert (Kind.COLLAPSE in [f.kind for fs in play(readings)[1] for f in fs]) is found
+
     def test_names_the_silent_stages(self) -> None:
         readings = [
             reading(i, 2.3, stages=(stage("conv1", quiet=0.5), stage("conv5_x", quiet=0.4 if i < 4 else 1.0))) for i in range(12)
