@@ -70,9 +70,9 @@ def quiet(_: object) -> None:
     """Announces nothing."""
 
 
-def backward(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+def backward(model: nn.Module, x: Tensor, y: Tensor, loss_of: Callable[..., Tensor] = nn.functional.cross_entropy) -> Tensor:
     """The loss of a batch, whose gradients are there."""
-    loss = nn.functional.cross_entropy(model(x), y)
+    loss: Tensor = loss_of(model(x), y)
     loss.backward()
     return loss
 
@@ -83,12 +83,13 @@ def fit(
     data: Iterable[tuple[Tensor, Tensor]],
     ctl: Controller | None = None,
     scheduler: torch.optim.lr_scheduler.LRScheduler | None = None,
+    loss_of: Callable[..., Tensor] = nn.functional.cross_entropy,
 ) -> list[float]:
     """The loop of :func:`train`, a step for each batch: losses."""
     losses = []
     for x, y in data:
         optimizer.zero_grad()
-        loss = backward(model, x, y)
+        loss = backward(model, x, y, loss_of)
         optimizer.step()
         if ctl is not None:
             ctl.step(loss)

@@ -13,19 +13,19 @@ from adaptlr import Action, Controller, Kind
 from tests.nets import OPTIMIZERS, batches, convnet, fit, quiet, same
 
 
-def thrown(optimizer: str, lr: float, *, norm: bool = False, act: type[nn.Module] = nn.ReLU, steps: int = 40) -> nn.Sequential:
+def thrown(optimizer: str, lr: float, *, act: type[nn.Module] = nn.ReLU, steps: int = 40) -> nn.Sequential:
     """A net after a run at a learning rate that ruins it, which nobody watched."""
     torch.manual_seed(0)
-    model = convnet(act, norm=norm)
+    model = convnet(act, norm=False)
     fit(model, OPTIMIZERS[optimizer](model.parameters(), lr=lr), batches(steps))
     return model
 
 
 def watch(
-    model: nn.Module, lr: float = 1e-3, *, steps: int = 60, act: bool = True, data: Iterator[tuple[Tensor, Tensor]] | None = None
+    model: nn.Module, lr: float = 1e-3, *, steps: int = 60, data: Iterator[tuple[Tensor, Tensor]] | None = None
 ) -> Controller:
     optimizer = torch.optim.Adam(model.parameters(), lr=lr)
-    with Controller(model, optimizer, announce=quiet, total_steps=steps, act=act) as ctl:
+    with Controller(model, optimizer, announce=quiet, total_steps=steps) as ctl:
         fit(model, optimizer, data or batches(steps, seed=1), ctl)
     return ctl
 

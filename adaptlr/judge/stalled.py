@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Iterable
 
 from adaptlr.judge.history import GroupPast, History
 from adaptlr.judge.replaced import replaced, thrown_far
@@ -56,12 +57,12 @@ def shaken(history: History, reading: Reading, limits: Thresholds) -> Finding | 
     """An update as large as the weights replaced them, or several did, and the net has not begun to learn since: one hot group does
     this, and a net whose weights grow until steps look small again."""
     age, now = history.age, history.median(7)
-    wild = tuple(i for i, g in enumerate(history.groups) if g.largest >= limits.ruin_ratio and not _is_sure(g, limits))
+    wild = _thrown_about(history, (i for i, g in enumerate(history.groups) if g.largest >= limits.ruin_ratio), limits)
     if wild and age == limits.shaken_steps and now > limits.shaken_frac * _doubtless(history):
         ratio = max(history.groups[i].largest for i in wild)
         what = f"an update of {number(ratio)} of the weights in one step"
     else:
-        wild = tuple(i for i in replaced(history, reading, limits) if not _is_sure(history.groups[i], limits))
+        wild = _thrown_about(history, replaced(history, reading, limits), limits)
         if not wild or not limits.replaced_steps <= age <= 2 * limits.replaced_steps:
             return None
         if not now > limits.stuck_frac * _doubtless(history):
@@ -132,7 +133,7 @@ def stuck(history: History, reading: Reading, limits: Thresholds) -> Finding | N
         return None
     if history.best < limits.learned_frac * history.start_level and _will_be_slower(history, reading):
         return None
-    wild = tuple(i for i in thrown_far(history, reading, limits) if not _is_sure(history.groups[i], limits))
+    wild = _thrown_about(history, thrown_far(history, reading, limits), limits)
     if not wild:
         return None
     ratio, now = max(history.groups[i].largest for i in wild), history.median(8)
@@ -177,14 +178,15 @@ def _walks(group: GroupPast) -> bool:
     return group.index is not None and group.index < 5
 
 
-def _is_sure(group: GroupPast, limits: Thresholds) -> bool:
-    """Gradients have pointed the same way for some time, or since the learning rate was raised: such a group is not thrown about,
-    it has far to go.
+def _thrown_about(history: History, groups: Iterable[int], limits: Thresholds) -> tuple[int, ...]:
+    """Of these groups, those whose gradients have not pointed the same way for some time, or since the learning rate was raised:
+    such a one has far to go.
 
     Source: nets on targets as they are, of some 200,000, that trained at 0.1 and at 1 and were rolled back. In 146 columns of the
     gauntlet, seven learning rates each, it excuses nothing.
     """
-    return group.aligned >= max(1, min(limits.aligned_steps, group.age))
+    pasts = history.groups
+    return tuple(i for i in groups if pasts[i].aligned < max(1, min(limits.aligned_steps, pasts[i].age)))
 
 
 def _doubtless(history: History) -> float:

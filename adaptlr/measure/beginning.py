@@ -6,10 +6,10 @@ import math
 import statistics
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from adaptlr.measure import shards
-from adaptlr.measure.picks import scattered
+from adaptlr.measure.kinds import fan_in
 
 _TENSORS, _ENTRIES = 16, 1024  # of a model, the largest; and of each of them
 
@@ -27,15 +27,10 @@ def size(model: nn.Module) -> float | None:
     Initialisations make it 0.6 to 2.3, and runs that trained well 0.5 to 7. Not of embeddings, of which a row is read at a time.
     Infinite if a weight that was read is not finite.
     """
-    squares = [float(_entries(p).square().mean()) * (p.numel() // p.shape[0]) for p in _weights(model)]
+    squares = [float(shards.sample(p, _ENTRIES).double().square().mean()) * fan_in(p) for p in _weights(model)]
     if not squares:
         return None
     return math.sqrt(statistics.median(squares)) if all(map(math.isfinite, squares)) else math.inf
-
-
-def _entries(weight: Tensor) -> Tensor:
-    index = scattered(weight.numel(), min(weight.numel(), _ENTRIES), 0)
-    return shards.entries(weight.detach(), index.to(weight.device)).cpu().double()
 
 
 def _weights(model: nn.Module) -> list[nn.Parameter]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -25,6 +25,11 @@ _ACTIVATION_WORDS = ("relu", "gelu", "silu", "swish", "mish", "snake", "activati
 def numel(param: nn.Parameter) -> int:
     """Weights in a parameter; 0 for a lazy one."""
     return 0 if is_lazy(param) else param.numel()  # a lazy layer has no size before its first forward pass
+
+
+def fan_in(weight: Tensor) -> int:
+    """Inputs that each output of a weight of two or more dimensions is made of."""
+    return weight.numel() // weight.shape[0]
 
 
 def has_weights(module: nn.Module) -> bool:

@@ -17,7 +17,6 @@ from scipy.special import ndtr
 from torch import Tensor, nn
 
 from adaptlr.measure import shards
-from adaptlr.measure.picks import scattered
 from adaptlr.records import Provenance
 
 KS_RANDOM = 1.95  # sqrt(n) x KS distance: the 0.1% point of Kolmogorov's law
@@ -98,8 +97,7 @@ def of_weight(weight: Tensor, *, seed: int = 0, least: int = MIN_WEIGHTS) -> Pro
     """Where one weight tensor (two or more dimensions) came from; UNKNOWN if it has less than ``least`` entries."""
     if weight.numel() < least:
         return Provenance.UNKNOWN
-    index = scattered(weight.numel(), min(weight.numel(), _ENTRIES), seed).to(weight.device)
-    ks = ks_distance(shards.entries(weight.detach(), index).cpu().numpy())
+    ks = ks_distance(shards.sample(weight, _ENTRIES, seed=seed).numpy())
     edge = _edge_ratio(weight.detach())
     if math.isinf(edge):  # constant, or not finite: no initialiser's draw, and no training's work either
         return Provenance.UNKNOWN

@@ -10,6 +10,8 @@ import math
 import torch
 from torch import Tensor
 
+from adaptlr.measure.picks import scattered
+
 
 def is_distributed(t: Tensor) -> bool:
     """It is a DTensor. Told by its method, since the class itself takes a second to import."""
@@ -61,6 +63,12 @@ def entries(t: Tensor, index: Tensor) -> Tensor:
     out = torch.zeros(len(index), dtype=torch.float32, device=index.device)
     out[mask] = torch.take(local(t), places).float()
     return total(out, t)
+
+
+def sample(t: Tensor, n: int, *, seed: int = 0) -> Tensor:
+    """At most ``n`` entries from all over the flattened whole, float32 on the host, the same on every rank."""
+    index = scattered(t.numel(), min(t.numel(), n), seed)
+    return entries(t.detach(), index.to(t.device)).cpu()
 
 
 def total(part: Tensor, t: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptlr.measure import shards, sums
+from adaptlr.measure.kinds import fan_in
 from adaptlr.measure.picks import scattered
 from adaptlr.measure.replay import Replayed
 from adaptlr.measure.sums import COLUMNS
@@ -66,10 +67,10 @@ class WeightProbe:
         least = [0.0] * len(groups)
         for g, params in enumerate(groups):
             weights = [p for p in params if p.ndim >= 2 and p.numel() > 0]
-            weights = [p for p in weights if _fan_in(p) > 1] or weights
+            weights = [p for p in weights if fan_in(p) > 1] or weights
             total = sum(p.numel() for p in weights)
             sizes = [min(p.numel(), max(16, coordinates * p.numel() // total)) for p in weights]
-            least[g] = sum(n * LEAST_RMS**2 / _fan_in(p) for n, p in zip(sizes, weights, strict=True)) / max(sum(sizes), 1)
+            least[g] = sum(n * LEAST_RMS**2 / fan_in(p) for n, p in zip(sizes, weights, strict=True)) / max(sum(sizes), 1)
             for n, p in zip(sizes, weights, strict=True):
                 index = scattered(p.numel(), n, seed + len(self._picks)).to(p.device)
                 index = shards.own(p, index, first_rank=first_rank)
@@ -190,10 +191,6 @@ class WeightProbe:
         fresh["drift"] = torch.zeros(self.n_groups - len(saved["drift"]), dtype=torch.float32, device=self._device)
         saved["steps"] = saved["steps"].expand(old)  # from here on each coordinate has a count of its own
         return {k: torch.cat([saved[k], fresh[k]]) for k in saved}
-
-
-def _fan_in(weight: Tensor) -> int:
-    return weight.numel() // weight.shape[0]
 
 
 def _take(t: Tensor, index: Tensor, out: Tensor) -> None:

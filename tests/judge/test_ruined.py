@@ -44,9 +44,9 @@ class TestNotFinite:
 
 
 class TestSilent:
-    def found(self, *, quiet: list[float], frozen: bool = True, **more: Any) -> dict[int, list[str]]:
+    def found(self, *, quiet: list[float], frozen: bool = True) -> dict[int, list[str]]:
         stages = tuple(stage(f"conv{i}", quiet=q) for i, q in enumerate(quiet))
-        readings = [reading(i, 2.3, group(frozen=frozen, **more), stages=stages) for i in range(9)]
+        readings = [reading(i, 2.3, group(frozen=frozen), stages=stages) for i in range(9)]
         return kinds(play(readings)[1])
 
     def test_stages_at_zero_and_no_gradient(self) -> None:
