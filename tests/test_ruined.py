@@ -52,6 +52,7 @@ def test_weights_that_were_thrown_far_are_raised_if_they_hardly_move() -> None:
     assert (first.step, first.action, first.findings) == (7, Action.HOLD, (Kind.RUINED,))
     assert "times as large as initialisations make them" in first.message
     assert [d.action for d in others[:1]] == [Action.RESCALE]
+    assert not any(d.advice for d in others), "that learning rate would ruin a net that is built anew"
 
 
 @pytest.mark.parametrize(("optimizer", "lr"), [("sgd", 1e3), ("adam", 10.0)])

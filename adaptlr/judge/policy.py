@@ -401,7 +401,8 @@ def _warm(
         return control, None
     before = "" if known is None else "so was the fit before, which had to be raised: "
     done = f"{before}its learning rate is now {times(gained)}"
-    return new, _decision(Action.RESCALE, control, new, finding, done, advice=_lr_advice(reading, new))
+    advice = "" if lost else _lr_advice(reading, new)  # what suits weights that were thrown far ruins others
+    return new, _decision(Action.RESCALE, control, new, finding, done, advice=advice)
 
 
 _RAISES = {Kind.STARVED: _feed, Kind.TOO_COLD: _warm}
