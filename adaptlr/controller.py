@@ -6,7 +6,6 @@ import dataclasses
 import math
 import os
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from types import TracebackType
@@ -20,6 +19,7 @@ from adaptlr.act import snapshot
 from adaptlr.act.optimizer import OptimizerPort, TorchOptimizer
 from adaptlr.act.scale import StepScale
 from adaptlr.act.snapshot import Ring, Stateful, all_of, capture, restore
+from adaptlr.callers import warn
 from adaptlr.judge.control import Control, GroupControl, Refuge, Settings, annealed, hold_all, measured, widened
 from adaptlr.judge.detect import observe
 from adaptlr.judge.doubt import acquit, tried
@@ -36,7 +36,7 @@ from adaptlr.records import Action, Decision, Finding, Provenance, Reading
 from adaptlr.state import pack, unpack
 from adaptlr.trace import Trace
 
-STATE_VERSION = 5  # of what state_dict gives
+STATE_VERSION = 6  # of what state_dict gives
 _LONGEST_WAIT = 100  # calls of step before the first optimizer step, after which the user is asked whether there is one
 _SNAPSHOT_BUDGET = 0.005  # share of the run's time that snapshots may take, past the first steps
 _CERTIFY_STEPS = 8  # healthy steps after a snapshot that certify it
@@ -57,8 +57,8 @@ class Controller:
         optimizer: a ``torch.optim.Optimizer``, or any :class:`~adaptlr.act.optimizer.OptimizerPort`, that holds its weights.
         act: False watches and warns, and touches nothing.
         stages: names or modules to observe, or a mapping of label to either; None finds them by rule.
-        scaler: a GradScaler, or several things with ``state_dict`` and ``load_state_dict`` that a rollback must take along, as a
-            moving average of the weights.
+        scaler: the GradScaler, if there is one: a batch without a step is one that it skipped.
+        also: what else goes back with a rollback, by ``state_dict`` and ``load_state_dict``: a moving average of the weights, say.
         trace: a path for the JSON Lines trace, or None to keep it in memory alone, thinned after 20,000 steps.
         thresholds, settings, sampling: what counts as wrong, what may be done, how much is measured.
         snapshot_device: where snapshots are kept; None keeps them beside the model.
@@ -74,8 +74,10 @@ class Controller:
             trace to its file.
 
     Raises:
-        ValueError: no stage was found, the optimizer holds none of the model's parameters, or one in two groups; or the weights
-            are spread over processes in a way that cannot be measured.
+        TypeError: the model is no module, or the optimizer none.
+        ValueError: no stage was found, the optimizer holds none of the model's parameters, or one in two groups; ``peak_lrs`` are
+            not as many as its groups; or the weights are spread over processes in a way that cannot be measured.
+        FileExistsError: the trace's file holds something already.
 
     >>> import torch
     >>> model = torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.ReLU(), torch.nn.Linear(32, 2))
@@ -95,7 +97,8 @@ class Controller:
         *,
         act: bool = True,
         stages: Stages | None = None,
-        scaler: Stateful | Sequence[Stateful] | None = None,
+        scaler: Stateful | None = None,
+        also: Stateful | Sequence[Stateful] | None = None,
         trace: str | os.PathLike[str] | None = None,
         thresholds: Thresholds | None = None,
         settings: Settings | None = None,
@@ -116,10 +119,27 @@ class Controller:
         self._model = unwrap(model)
         self._device = torch.device(snapshot_device) if snapshot_device is not None else None
         self._port = TorchOptimizer(optimizer, self._device) if isinstance(optimizer, torch.optim.Optimizer) else optimizer
-        self._extras = all_of(scaler)
+        _check_types(self._model, self._port)
+        self._scales = scaler is not None
+        self._extras = all_of(scaler, also)
         self._announce = announce or _warn
         self._observer = Observer(self._model, self._port, stages, self.sampling, self._ranks)
-        self.trace = Trace(
+        n = self._observer.n_groups
+        peaks = None if peak_lrs is None else _one_each(peak_lrs, n)
+        weights = sum(numel(p) for group in self._port.params() for p in group if p.requires_grad)
+        outlook = Outlook(total_steps=total_steps, peak_lrs=peaks, weights=weights, lesson=lesson)
+        self._history = History(outlook=outlook)
+        self._control = Control(groups=tuple(GroupControl() for _ in range(n)))
+        self._opponents = Opponents(self._model, self._port.params(), lambda: self._observer.activations.passed_since_step)
+        self._ring = Ring(budget_frac=_SNAPSHOT_BUDGET if self._ranks is None else None)  # ranks' clocks differ
+        self._healthy_since = 0
+        self._peaks: tuple[float, ...] = (0.0,) * n
+        self._would: tuple[float, ...] | None = None  # be used, from the first decision on that was not carried out: act=False
+        self._losses: list[Tensor] = []
+        self._stack: ExitStack | None = None
+        self._closed = False
+        self._joined_to: int | None = None  # the step up to which this rank had read when its data ended
+        self.trace = Trace(  # last: what was refused before has opened no file
             trace if self._first_rank else None,
             settings={
                 "act": act,
@@ -129,23 +149,9 @@ class Controller:
             },
             stages=self.stages,
         )
-        peaks = None if peak_lrs is None else tuple(peak_lrs)
-        weights = sum(numel(p) for group in self._port.params() for p in group if p.requires_grad)
-        outlook = Outlook(total_steps=total_steps, peak_lrs=peaks, weights=weights, lesson=lesson)
-        self._history = History(outlook=outlook)
-        n = self._observer.n_groups
-        self._control = Control(groups=tuple(GroupControl() for _ in range(n)))
-        self._opponents = Opponents(self._model, self._port.params(), lambda: self._observer.activations.passed_since_step)
-        self._ring = Ring(budget_frac=_SNAPSHOT_BUDGET if self._ranks is None else None)  # ranks' clocks differ
-        self._healthy_since = 0
-        self._peaks: tuple[float, ...] = (0.0,) * n
-        self._losses: list[Tensor] = []
-        self._stack: ExitStack | None = None
-        self._closed = False
-        self._joined_to: int | None = None  # the step up to which this rank had read when its data ended
         alone = wrapped.left_alone(model, process_group)
         if alone is not None:
-            warnings.warn(alone, AdaptLRWarning, stacklevel=2)
+            warn(alone, AdaptLRWarning)
 
     # ------------------------------------------------------------------ what a user reads
 
@@ -171,8 +177,11 @@ class Controller:
 
     @property
     def suggested_lrs(self) -> tuple[float, ...]:
-        """What to write in the code next time: the largest effective lr of each group since the last decision that changed it."""
-        return self._peaks
+        """What to write in the code next time: the largest effective lr of each group since the last decision that changed it.
+
+        With ``act=False``, what it would have been set to by the first decision, if there was any to make.
+        """
+        return self._peaks if self._would is None else self._would
 
     @property
     def lesson(self) -> Lesson | None:
@@ -244,13 +253,15 @@ class Controller:
         if self._closed:
             return
         self._closed = True
-        if self._stack is not None:
-            self._stack.close()
-            self._stack = None
-            for reading in self._observer.readings(all_of_them=True):
-                self._judge(reading, may_act=False)
-        self._ring = Ring()
-        self.trace.close()
+        try:
+            if self._stack is not None:
+                self._stack.close()
+                self._stack = None
+                for reading in self._observer.readings(all_of_them=True):
+                    self._judge(reading, may_act=False)
+        finally:
+            self._ring = Ring()
+            self.trace.close()
 
     def _before_step(self, lrs: list[float]) -> Sequence[float]:
         self._observer.before_step(lrs)
@@ -291,7 +302,7 @@ class Controller:
             )
         self._losses.append(value)
         if not self._observer.stepped:  # gradients are being accumulated, or a GradScaler skipped the step
-            if self._extras:
+            if self._scales:
                 self._observer.submit_without_step(value, epoch, self.scales, self._claim())
                 self._judge_what_has_come()
             elif self._ranks is not None and self._ranks.in_join:
@@ -318,7 +329,7 @@ class Controller:
                 "so nothing can be judged: give Controller the optimizer whose step() changes the weights. Weights that change "
                 "without one, as in the ways of torch.func, cannot be watched: copy gradients to p.grad and call optimizer.step()"
             )
-        elif not self._extras and not torch.stack([x.to("cpu") for x in self._losses[_LONGEST_WAIT // 2 :]]).isfinite().any():
+        elif not self._scales and not torch.stack([x.to("cpu") for x in self._losses[_LONGEST_WAIT // 2 :]]).isfinite().any():
             text = (
                 f"no optimizer step in {_LONGEST_WAIT} batches, and for long no loss that is finite: if a GradScaler skips those "
                 "steps, it will skip all others too. Give it to the Controller, Controller(..., scaler=scaler): then the run goes "
@@ -326,7 +337,7 @@ class Controller:
             )
         else:
             return
-        warnings.warn(text, AdaptLRWarning, stacklevel=3)
+        warn(text, AdaptLRWarning)
 
     # ------------------------------------------------------------------ a run that is stopped, and goes on another day
 
@@ -377,7 +388,7 @@ class Controller:
         Raises:
             RuntimeError: this controller is watching already, or closed.
             ValueError: the state is of another version, of an optimizer with another number of groups, or of a controller that was
-                given more or fewer things as ``scaler``.
+                given more or fewer things as ``scaler`` and ``also``; or other weights were sampled.
         """
         if self._stack is not None or self._closed:
             raise RuntimeError("load_state_dict comes before `with`: make a new Controller, load, then enter it")
@@ -391,8 +402,8 @@ class Controller:
         if others:
             raise ValueError(
                 f"of things beside model and optimizer, as a GradScaler or an average of the weights, the snapshots of this state "
-                f"hold {others[0]}, and this controller was given {len(self._extras)} as scaler: give it the same, or save "
-                f"state_dict(snapshots=False)"
+                f"hold {others[0]}, and this controller was given {len(self._extras)} as scaler and also: give it the same, or "
+                f"save state_dict(snapshots=False)"
             )
         self._losses = [torch.tensor(x, dtype=torch.float32, device="cpu") for x in state["losses"]]
         own = self._history.outlook
@@ -445,7 +456,9 @@ class Controller:
             if isinstance(record, Reading):
                 self.trace.append(record)
             else:
-                self._say(record, quietly=isinstance(record, Finding) and (record.step, record.kind) in done)
+                self.trace.append(record)
+                if not (isinstance(record, Finding) and (record.step, record.kind) in done):
+                    self._say(record)
 
     # ------------------------------------------------------------------ judge, act, record
 
@@ -457,8 +470,7 @@ class Controller:
         self._certify(reading, findings)
         self._control, new = news(self.settings, self._control, findings, once=self._history.outlook.contested)
         if not (self.act and may_act):
-            for finding in new:
-                self._say(finding)
+            self._tell(new if self.act else self._advised(new, reading), new)
             return
         self._control, decision = acquit(self._control, reading, self._history)
         self._control, stands = tried(self._control, reading, self._history)
@@ -470,20 +482,37 @@ class Controller:
             self._control, decision = decide(self.settings, self._control, findings, reading, self._history, refuges)
         if decision is not None and decision.action is Action.HOLD and not new:
             decision = None
-        for finding in findings:
-            if finding in new or (decision is not None and finding.kind in decision.findings):
-                self._say(finding, quietly=decision is not None and finding.kind in decision.findings)
-        if decision is None:
+        answered = () if decision is None else decision.findings
+        records = [f for f in findings if f in new or f.kind in answered]
+        said = [f for f in records if f.kind not in answered]
+        if decision is not None:
+            self._carry_out(decision, reading)
+            records, said = [*records, decision], [*said, decision]
+        self._tell(records, said)
+
+    def _carry_out(self, decision: Decision, reading: Reading) -> None:
+        if decision.action not in (Action.ROLLBACK, Action.RESCALE):
             return
-        self._say(decision)
-        if decision.action in (Action.ROLLBACK, Action.RESCALE):
-            self._peaks = (0.0,) * len(self._peaks)
-        if decision.action is Action.ROLLBACK and decision.restored_step is not None:
+        scales = list(zip(decision.scales_before, decision.scales_after, strict=True))
+        changed = tuple(i for i, (before, after) in enumerate(scales) if before != after)
+        now = zip(reading.groups, decision.scales_after, self._peaks, strict=True)
+        self._peaks = tuple(g.lr * scale if g.index in changed else peak for g, scale, peak in now)
+        if decision.restored_step is not None:
             self._roll_back(decision.restored_step)
-        elif decision.action is Action.RESCALE:
-            changed = tuple(i for i, (a, b) in enumerate(zip(decision.scales_before, decision.scales_after, strict=True)) if a != b)
+        else:
             self._history = self._history.rescaled(changed)
             self._observer.restart()
+
+    def _advised(self, findings: Sequence[Finding], reading: Reading) -> list[Finding]:
+        """What is only watched, with what to write next time: as it would have been put right, the first time that it had to be."""
+        if self._would is not None or not findings:
+            return list(findings)
+        start = Refuge(step=0, certified=True, per_lr=(), level=math.nan)
+        _, decision = decide(self.settings, self._control, tuple(findings), reading, self._history, (start,))
+        if decision is None or not decision.advice:
+            return list(findings)
+        self._would = tuple(g.lr * scale for g, scale in zip(reading.groups, decision.scales_after, strict=True))
+        return [dataclasses.replace(f, advice=decision.advice) if f.kind in decision.findings else f for f in findings]
 
     def _certify(self, reading: Reading, findings: tuple[Finding, ...]) -> None:
         """Snapshots are certified by the healthy steps after them."""
@@ -516,19 +545,38 @@ class Controller:
         self._healthy_since = self._observer.step
         self._observer.forget()
 
-    def _say(self, record: Finding | Decision, *, quietly: bool = False) -> None:
-        self.trace.append(record)
-        if not quietly and self._first_rank:
+    def _tell(self, records: Sequence[Finding | Decision], said: Sequence[Finding | Decision]) -> None:
+        """Put these on record, and announce some of them. All is done by then: a warning may be an error to the user."""
+        for record in records:
+            self.trace.append(record)
+        for record in said:
+            self._say(record)
+
+    def _say(self, record: Finding | Decision) -> None:
+        if self._first_rank:
             self._announce(record)
 
 
-def sentence(record: Finding | Decision) -> str:
-    """What a finding or a decision says to the user, with what to write next time."""
-    return f"{record.message}. {record.advice}" if isinstance(record, Decision) and record.advice else record.message
-
-
 def _warn(record: Finding | Decision) -> None:
-    warnings.warn(sentence(record), AdaptLRWarning, stacklevel=5)
+    warn(str(record), AdaptLRWarning)
+
+
+def _check_types(model: object, port: object) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"Controller(model, optimizer): the first is to be a torch.nn.Module, got {type(model).__name__}")
+    if not isinstance(port, OptimizerPort):
+        raise TypeError(
+            f"Controller(model, optimizer): the second is to be a torch.optim.Optimizer, got {type(port).__name__}, which is no "
+            f"OptimizerPort (adaptlr.act.optimizer) either"
+        )
+
+
+def _one_each(peak_lrs: Sequence[float], n_groups: int) -> tuple[float, ...]:
+    """The largest learning rate of each group."""
+    peaks = tuple(peak_lrs) if isinstance(peak_lrs, Sequence) else (peak_lrs,)
+    if len(peaks) != n_groups:
+        raise ValueError(f"peak_lrs is to have one learning rate for each of the optimizer's {n_groups} groups, got {peak_lrs!r}")
+    return peaks
 
 
 def _mean(losses: Tensor) -> Tensor:
@@ -548,6 +596,6 @@ def _scalar(loss: Tensor | SupportsFloat) -> Tensor:
         return loss.detach() if loss.ndim == 0 else loss.detach().reshape(())
     if getattr(loss, "size", None) == 1:  # numpy's numbers, and its arrays of one
         loss = loss.item()  # type: ignore[union-attr]
-    if isinstance(loss, int | float):
+    if isinstance(loss, SupportsFloat) and getattr(loss, "size", 1) == 1:
         return torch.tensor(float(loss), dtype=torch.float32, device="cpu")
     raise ValueError(f"the loss must be a scalar tensor or a number, got {type(loss).__name__}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-import warnings
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from adaptlr.act.optimizer import peak_lrs
+from adaptlr.act.optimizer import OptimizerPort
 from adaptlr.act.snapshot import Stateful, all_of
-from adaptlr.controller import STATE_VERSION, AdaptLRWarning, Controller, sentence
+from adaptlr.callers import warn
+from adaptlr.controller import STATE_VERSION, AdaptLRWarning, Controller
 from adaptlr.judge.control import Settings
 from adaptlr.judge.outlook import Lesson
 from adaptlr.judge.thresholds import Thresholds
@@ -23,14 +23,28 @@ from adaptlr.measure.stages import Stages, unwrap
 from adaptlr.observer import Sampling
 from adaptlr.records import Decision, Finding
 from adaptlr.trace import Trace
-from adaptlr.wrapped import group_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class Records:
-    """What a user reads of the fits that a callback has watched, oldest first in ``runs``. Begins with :meth:`_forget`."""
+class Fits:
+    """One controller a fit, and the records of each, oldest first in ``runs``. An adapter begins them and ends them."""
+
+    def _configure(
+        self,
+        *,
+        trace: str | os.PathLike[str] | None,
+        snapshot_device: torch.device | str | None,
+        also: Stateful | Sequence[Stateful] | None,
+        **options: Any,
+    ) -> None:
+        """Take what an adapter was made with; ``options`` are the Controller's own."""
+        self._trace_path = None if trace is None else Path(trace)
+        self._snapshot_device = None if snapshot_device is None else torch.device(snapshot_device)
+        self._also = also
+        self._options = options
+        self._forget()
 
     def _forget(self) -> None:
         self.runs: list[Trace] = []
@@ -90,8 +104,34 @@ class Records:
         """What the newest fit taught, if it was of this model."""
         return self._lesson if self._taught is not None and self._taught() is model else None
 
-    def _go_on(self, controller: Controller) -> None:
-        """Enter the controller of a fit that begins; with what was kept of an earlier one, if anything was."""
+    def _begin(
+        self,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer | OptimizerPort,
+        *,
+        steps_left: int | None,
+        peak_lrs: Sequence[float] | None,
+        scaler: Stateful | None = None,
+        beside: Sequence[Stateful] = (),
+        process_group: torch.distributed.ProcessGroup | None = None,
+    ) -> None:
+        """A fit begins, or goes on with what was kept of an earlier one. ``beside`` is what its framework has that goes back with
+        it, as averages of the weights."""
+        self._end()  # of a fit that broke where its framework tells nobody
+        controller = Controller(
+            model,
+            optimizer,
+            scaler=scaler,
+            also=all_of(*beside, self._also),
+            trace=None if self._trace_path is None else free_path(self._trace_path),
+            snapshot_device=self._snapshot_device,
+            total_steps=self._length(steps_left),
+            peak_lrs=peak_lrs,
+            lesson=self._lesson_about(unwrap(model)),
+            announce=self._say,
+            process_group=process_group,
+            **self._options,
+        )
         kept, self._kept = self._kept, {}
         if kept:
             controller.load_state_dict(kept)
@@ -109,6 +149,9 @@ class Records:
             self._kept = {}
         had = self._kept["observer"]["step"] if self._kept else 0
         return None if steps_left is None else had + max(1, steps_left)
+
+    def _say(self, record: Finding | Decision) -> None:
+        self._warn(str(record))
 
     def _warn(self, text: str) -> None:
         """Say it at the line that called fit."""
@@ -129,8 +172,8 @@ def _memory_of(controller: Controller) -> dict[str, Any]:
     return {} if controller.sharded else controller.state_dict(snapshots=False)
 
 
-class Fits(Records):
-    """One controller a fit, and the records of each, readable when it is over. An adapter begins and ends them.
+class TqdmFits(Fits):
+    """What Lightning's and the Trainer's callbacks share: how they are made, and how they warn beside a progress bar.
 
     Args:
         act: False watches and warns, and touches nothing.
@@ -155,68 +198,26 @@ class Fits(Records):
         snapshot_device: torch.device | str | None = None,
         also: Stateful | Sequence[Stateful] | None = None,
     ) -> None:
-        self._trace_path = None if trace is None else Path(trace)
-        self._options: dict[str, Any] = {
-            "act": act,
-            "stages": stages,
-            "thresholds": thresholds,
-            "settings": settings,
-            "sampling": sampling,
-            "snapshot_device": snapshot_device,
-        }
-        self._also = also
-        self._forget()
+        self._configure(
+            act=act,
+            stages=stages,
+            trace=trace,
+            thresholds=thresholds,
+            settings=settings,
+            sampling=sampling,
+            snapshot_device=snapshot_device,
+            also=also,
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy or a pickle keeps the records, and watches nothing."""
         return {**self.__dict__, "_controller": None, "_taught": None}
 
-    # ------------------------------------------------------------------ the length of a fit
-
-    def _begin(
-        self,
-        model: torch.nn.Module,
-        optimizer: torch.optim.Optimizer,
-        *,
-        beside: Sequence[Stateful | None] = (),
-        wrapped: torch.nn.Module | None = None,
-        total_steps: int | None = None,
-        had_steps: int = 0,
-    ) -> None:
-        """A fit begins, or goes on: of ``total_steps`` so many were had before. ``wrapped`` is the model as the framework runs it:
-        several processes are told by its DDP wrapper. ``beside`` is what its framework has that goes back with it: a GradScaler."""
-        self._end()  # of a fit that broke where its framework tells nobody
-        controller = Controller(
-            model,
-            optimizer,
-            scaler=all_of(*beside, self._also),
-            trace=None if self._trace_path is None else free_path(self._trace_path),
-            total_steps=self._length(None if total_steps is None else total_steps - had_steps),
-            peak_lrs=peak_lrs(optimizer),
-            lesson=self._lesson_about(unwrap(model)),
-            announce=self._say,
-            process_group=None if wrapped is None else group_of(wrapped),
-            **self._options,
-        )
-        self._go_on(controller)
-
-    def _say(self, record: Finding | Decision) -> None:
-        self._warn(sentence(record))
-
     def _warn(self, text: str) -> None:
         from tqdm import tqdm  # noqa: PLC0415  (what draws the bars of these frameworks)
 
-        file, number, module = caller_outside("adaptlr", "contextlib", "torch", *self._frameworks)
         with tqdm.external_write_mode(file=sys.stderr):  # half-drawn bars make room, and are drawn again below
-            warnings.warn_explicit(text, AdaptLRWarning, file, number, module)
-
-
-def caller_outside(*packages: str) -> tuple[str, int, str]:
-    """File, line and module of the nearest caller that is in none of these packages: where fit was called."""
-    frame = sys._getframe()
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in packages:
-        frame = frame.f_back
-    return frame.f_code.co_filename, frame.f_lineno, frame.f_globals.get("__name__", "")
+            warn(text, AdaptLRWarning, *self._frameworks)
 
 
 def free_path(path: Path) -> Path:

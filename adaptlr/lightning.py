@@ -17,17 +17,19 @@ except ModuleNotFoundError as error:
         raise
     raise ModuleNotFoundError("adaptlr.lightning needs Lightning: pip install 'lightning>=2'", name="lightning") from error
 
+from adaptlr.act.optimizer import peak_lrs
 from adaptlr.act.snapshot import Stateful
-from adaptlr.fits import Fits
+from adaptlr.fits import TqdmFits
 from adaptlr.judge.control import Settings
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.measure.stages import Stages
 from adaptlr.observer import Sampling
+from adaptlr.wrapped import group_of
 
 __all__ = ["AdaptLR"]
 
 
-class AdaptLR(Fits, pl.Callback):
+class AdaptLR(TqdmFits, pl.Callback):
     """Watches a LightningModule train, says when a learning rate is wrong, and puts it right.
 
     Every ``trainer.fit`` is watched from its beginning by a new Controller; one that goes on from a checkpoint, with what this
@@ -100,14 +102,15 @@ class AdaptLR(Fits, pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Here rather than in on_fit_start: a checkpoint's optimizer state is in place, and the sanity check is over.
-        scaler = getattr(trainer.precision_plugin, "scaler", None)
+        optimizer, wrapped = self._optimizer_of(trainer), trainer.strategy.model
         self._begin(
             self._model_of(pl_module),
-            self._optimizer_of(trainer),
-            beside=(scaler, *_averages(trainer)),
-            wrapped=trainer.strategy.model,
-            total_steps=_steps(trainer),
-            had_steps=trainer.global_step // max(1, len(trainer.optimizers)),
+            optimizer,
+            steps_left=_steps_left(trainer),
+            peak_lrs=peak_lrs(optimizer),
+            scaler=getattr(trainer.precision_plugin, "scaler", None),
+            beside=_averages(trainer),
+            process_group=None if wrapped is None else group_of(wrapped),
         )
 
     def on_train_batch_end(
@@ -173,7 +176,9 @@ def _averages(trainer: pl.Trainer) -> list[nn.Module]:
     return [average for average in kept if isinstance(average, nn.Module)]
 
 
-def _steps(trainer: pl.Trainer) -> int | None:
-    """The optimizer steps of this fit; None where it has no end."""
+def _steps_left(trainer: pl.Trainer) -> int | None:
+    """The optimizer steps of this fit that were not had before; None where it has no end."""
     steps = trainer.estimated_stepping_batches
-    return int(steps) if math.isfinite(steps) and steps >= 1 else None
+    if not (math.isfinite(steps) and steps >= 1):
+        return None
+    return int(steps) - trainer.global_step // max(1, len(trainer.optimizers))

@@ -6,7 +6,7 @@ import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from adaptlr.measure.norms import first_norm, running_variance
 from adaptlr.measure.stages import Stage, Stages, assign_groups, find_stages, stages_of_group
 from adaptlr.measure.stats import COUNTERS
 from adaptlr.measure.weights import DistanceEstimate, GroupNumbers, WeightProbe, group_numbers
+from adaptlr.ranges import Least, Over, check
 from adaptlr.ranks import Ranks
 from adaptlr.records import GroupReading, Provenance, Reading
 from adaptlr.state import pack
@@ -36,18 +37,18 @@ class Sampling:
         ValueError: a number is out of its range; the message quotes it.
     """
 
-    activations_every: int = 5  # optimizer steps between activation samples, at least 1
-    activations_first: int = 16  # every one of the first steps is sampled
+    activations_every: Annotated[int, Least(1, upto=10**9)] = 5  # optimizer steps between activation samples
+    activations_first: Annotated[int, Least(0, upto=10**9)] = 16  # every one of the first steps is sampled
     activations: int = 8192  # entries read from one stage's output, at least 64; or 0: no hooks, and weights alone are watched
-    coordinates: int = 2048  # entries read from one group's weights, at least 64
-    hist_bins: int = 40
-    hist_max: float = 10.0
+    coordinates: Annotated[int, Least(64, upto=10**9)] = 2048  # entries read from one group's weights; or 16 a tensor, if more
+    hist_bins: Annotated[int, Least(1, upto=10**6)] = 40
+    hist_max: Annotated[float, Over(0, upto=1e9)] = 10.0
     seed: int = 0  # picks the entries; no global generator is touched
 
     def __post_init__(self) -> None:
-        for name, low in (("activations_every", 1), ("activations_first", 0), ("activations", 64), ("coordinates", 64)):
-            if getattr(self, name) < low and not (name == "activations" and self.activations == 0):
-                raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)!r}")
+        check(self, see="see adaptlr.Sampling for its meaning")
+        if 0 != self.activations < 64:
+            raise ValueError(f"activations must be at least 64, or 0 for no hooks at all, got {self.activations!r}")
 
 
 class _Pending(NamedTuple):
@@ -92,7 +93,7 @@ class Observer:
         groups = port.params()
         _check_shapes(model)
         _check_groups(model, groups)
-        self.stages = find_stages(model, stages)
+        self.stages = find_stages(model, stages, needed=s.activations > 0)
         if s.activations:
             _check_hooks(self.stages)
         self._place_stages(groups)
@@ -146,8 +147,7 @@ class Observer:
             )
         if len(lrs) != self.n_groups:
             self._take_in()
-        if len(self._provenance) < self.n_groups:  # once, of the weights that no step has touched
-            self._provenance = provenance.of_groups(self._port.params(), self._provenance)
+        self._know_provenance()
         self._lrs = tuple(lrs)
         self._weights.before()
         self.activations.before_step()
@@ -177,8 +177,14 @@ class Observer:
 
         Nothing becomes of it, unless so many in a row are not finite that no other scale can mend it: a reading then says so.
         """
+        self._know_provenance()
         nothing, none = self._weights.nothing(), torch.ones((), dtype=torch.float32, device=loss.device)
         self._put(_Pending(self.step, epoch, loss, nothing, None, tuple(self._port.lrs()), scales, skipped=none), claim)
+
+    def _know_provenance(self) -> None:
+        """Once, of the weights that no step has touched."""
+        if len(self._provenance) < self.n_groups:
+            self._provenance = provenance.of_groups(self._port.params(), self._provenance)
 
     def _put(self, pending: _Pending, claim: str) -> None:
         if self._ranks is not None:
@@ -226,9 +232,18 @@ class Observer:
         self._distance.largest = [*memory["distance"], *[0.0] * (self.n_groups - len(memory["distance"]))]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"step": self.step, "provenance": pack(self._provenance), **self.memory()}
+        of_groups = self._sampling.coordinates, self._sampling.seed, *self._weights.n_sampled
+        return {"step": self.step, "provenance": pack(self._provenance), "sampled": list(of_groups), **self.memory()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Raises ValueError if other weights were sampled."""
+        coordinates, seed, *sizes = state["sampled"]
+        own = self._sampling.coordinates, self._sampling.seed, *self._weights.n_sampled[: len(sizes)]
+        if own != (coordinates, seed, *sizes):
+            raise ValueError(
+                f"this state is of Sampling(coordinates={coordinates}, seed={seed}) and of a model with {sizes} sampled weights a "
+                f"group; here they are coordinates={own[0]}, seed={own[1]} and {list(own[2:])}: give the same sampling and model"
+            )
         self.step = state["step"]
         self._provenance = tuple(Provenance(p) for p in state["provenance"])
         self.recall(state)
@@ -264,10 +279,11 @@ class Observer:
             self._lost = 0 if math.isfinite(pending.loss) else self._lost + 1
             if self._lost != LOST:
                 return None
+            skipped = self._lost
             self.step += 1  # it is told as a step, one that went wrong, and no other has its number
             numbers = (GroupNumbers(nonfinite=True, frozen=False),) * len(pending.groups)
         else:
-            self._lost = 0
+            self._lost = skipped = 0
             numbers = group_numbers(pending.groups, self._distance, self._weights.least)
         later = self.n_groups - len(numbers)  # groups that were added while this step was on its way: it did not move them
         numbers = (*numbers, *[GroupNumbers(nonfinite=False, frozen=True)] * later)
@@ -276,7 +292,8 @@ class Observer:
         groups = tuple(self._group_reading(i, n, lrs[i], scales[i], decays[i]) for i, n in enumerate(numbers))
         stages = () if pending.stages is None else self.activations.readings(pending.stages, self._group_of_stage)
         norm_var = None if pending.norm_var is None else float(pending.norm_var)
-        return Reading(step=pending.step, loss=float(pending.loss), epoch=epoch, stages=stages, groups=groups, norm_var=norm_var)
+        loss = float(pending.loss)
+        return Reading(step=pending.step, loss=loss, epoch=epoch, stages=stages, groups=groups, norm_var=norm_var, skipped=skipped)
 
     def _group_reading(self, index: int, numbers: GroupNumbers, lr: float, scale: float, decay: float) -> GroupReading:
         n = numbers

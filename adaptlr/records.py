@@ -123,6 +123,7 @@ class Reading:
     stages: tuple[StageReading, ...] = ()  # empty on steps on which activations were not sampled
     groups: tuple[GroupReading, ...] = ()
     norm_var: float | None = None  # mean running variance of the net's first normalisation, if it keeps one
+    skipped: int = 0  # batches in a row whose steps a GradScaler skipped, if this stands for them: no step was made
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,6 +136,10 @@ class Finding:
     stages: tuple[str, ...]
     message: str
     evidence: Mapping[str, float] = field(default_factory=dict)
+    advice: str | None = None  # what to write in the code instead, next time, where that is only watched
+
+    def __str__(self) -> str:
+        return _sentence(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,6 +154,14 @@ class Decision:
     findings: tuple[Kind, ...] = ()
     restored_step: int | None = None  # the optimizer step whose beginning was restored
     advice: str | None = None  # what to write in the code instead, next time
+
+    def __str__(self) -> str:
+        return _sentence(self)
+
+
+def _sentence(record: Finding | Decision) -> str:
+    """What it says to the user, with what to write next time."""
+    return f"{record.message}. {record.advice}" if record.advice else record.message
 
 
 Record = Reading | Finding | Decision

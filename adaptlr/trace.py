@@ -15,13 +15,13 @@ import datetime
 import functools
 import importlib.metadata
 import os
-import warnings
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TextIO
 
 from adaptlr import jsonl, thin
+from adaptlr.callers import warn
 from adaptlr.jsonl import FLOAT_FIELDS, VERSION
 from adaptlr.records import Decision, Finding, Reading, Record
 
@@ -99,7 +99,7 @@ class Trace:
             except OSError as error:
                 self._file = None
                 text = f"{self.path}: cannot write the trace any more ({error}); it goes on in memory"
-                warnings.warn(text, TraceWarning, stacklevel=2)
+                warn(text, TraceWarning)
         kept.append(record)
         self._order.append(record)
         if self.keep is not None and len(self.readings) > self.keep:
@@ -187,7 +187,7 @@ class Trace:
             text = (
                 f"{path}: line {len(lines) + 1} is cut off (the run was killed in mid-line) and was left out; all before it is kept"
             )
-            warnings.warn(text, TraceWarning, stacklevel=2)
+            warn(text, TraceWarning)
         return trace
 
     def to_frame(self, what: Table = "steps") -> pd.DataFrame:

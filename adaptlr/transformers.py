@@ -20,8 +20,10 @@ except ModuleNotFoundError as error:
         "adaptlr.transformers needs transformers and accelerate: pip install 'transformers[torch]>=5'", name="transformers"
     ) from error
 
-from adaptlr.fits import Fits
+from adaptlr.act.optimizer import peak_lrs
+from adaptlr.fits import TqdmFits
 from adaptlr.standin import StandIn
+from adaptlr.wrapped import group_of
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -33,7 +35,7 @@ __all__ = ["AdaptLR"]
 _FILE = "adaptlr.pt"  # in a checkpoint's folder
 
 
-class AdaptLR(Fits, TrainerCallback):
+class AdaptLR(TqdmFits, TrainerCallback):
     """Watches a Trainer's model train, says when a learning rate is wrong, and puts it right.
 
     Every ``trainer.train()`` is watched from its beginning by a new Controller; one that goes on from a checkpoint, with what was
@@ -75,10 +77,10 @@ class AdaptLR(Fits, TrainerCallback):
         self._begin(
             kwargs["model"],
             kwargs["optimizer"],
-            beside=(trainer.accelerator.scaler,),
-            wrapped=trainer.model_wrapped,
-            total_steps=state.max_steps,
-            had_steps=state.global_step,
+            steps_left=state.max_steps - state.global_step,
+            peak_lrs=peak_lrs(kwargs["optimizer"]),
+            scaler=trainer.accelerator.scaler,
+            process_group=None if (wrapped := trainer.model_wrapped) is None else group_of(wrapped),
         )
         self._trainer = trainer
         # No event follows an error or Ctrl-C, so we stand where they pass: an epoch has its batches and their loading within it.

@@ -156,6 +156,11 @@ def train(
     return run
 
 
+def size_of(tensors: Iterable[Tensor]) -> int:
+    """Bytes of these tensors."""
+    return sum(t.numel() * t.element_size() for t in tensors)
+
+
 def same(a: Any, b: Any) -> bool:
     """Equal, bit by bit, through nested containers."""
     if isinstance(a, Tensor):

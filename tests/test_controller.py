@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import inspect
 import math
+import re
 import warnings
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +22,9 @@ from adaptlr import Action, AdaptLRWarning, Controller, Kind, Sampling, Threshol
 from adaptlr.judge.detect import observe
 from adaptlr.judge.history import History
 from adaptlr.judge.outlook import Lesson
+from adaptlr.judge.words import number
 from adaptlr.records import Provenance
-from tests.nets import OPTIMIZERS, batches, convnet, fit, quiet, same, train
+from tests.nets import OPTIMIZERS, backward, batches, convnet, fit, quiet, same, train
 
 
 @pytest.mark.parametrize("one_cycle", [False, True], ids=["flat", "one-cycle"])
@@ -304,7 +310,7 @@ def test_a_moving_average_of_the_weights_goes_back_if_it_is_given(given: bool) -
     model = convnet(norm=False)
     average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.9))
     optimizer = torch.optim.Adam(model.parameters(), lr=1e20)
-    with Controller(model, optimizer, scaler=average if given else None, announce=quiet) as ctl:
+    with Controller(model, optimizer, also=average if given else None, announce=quiet) as ctl:
         for x, y in batches(60):
             optimizer.zero_grad()
             loss = nn.functional.cross_entropy(model(x), y)
@@ -330,7 +336,7 @@ def test_a_rollback_takes_extras_along() -> None:
     counter = Counter()
     model = convnet(norm=False)
     opt = torch.optim.Adam(model.parameters(), lr=10.0)
-    with Controller(model, opt, scaler=counter, announce=quiet) as ctl:
+    with Controller(model, opt, also=counter, announce=quiet) as ctl:
         for x, y in batches(6):
             counter.value += 1
             loss = nn.functional.cross_entropy(model(x), y)
@@ -411,8 +417,50 @@ class TestBadInput:
         with pytest.raises(ValueError, match=r"0\.weight is in group 0 and in group 1"):
             Controller(self.model, opt)
 
+    def test_model_and_optimizer_in_the_other_order(self) -> None:
+        with pytest.raises(TypeError, match=r"Controller\(model, optimizer\): the first is to be a torch.nn.Module, got SGD"):
+            Controller(self.optimizer(), self.model)  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match=r"the second is to be a torch.optim.Optimizer, got list"):
+            Controller(self.model, list(self.model.parameters()))  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("peaks", [0.1, [0.1, 0.2], []])
+    def test_not_one_peak_for_each_group(self, peaks: Any) -> None:
+        if isinstance(peaks, float):  # is taken for what is meant, where there is one group
+            Controller(self.model, self.optimizer(), peak_lrs=peaks)  # type: ignore[arg-type]
+            return
+        with pytest.raises(
+            ValueError, match=rf"one learning rate for each of the optimizer's 1 groups, got {re.escape(repr(peaks))}"
+        ):
+            Controller(self.model, self.optimizer(), peak_lrs=peaks)
+
+    def test_what_is_refused_leaves_no_file_behind(self, tmp_path: Path) -> None:
+        path = tmp_path / "run.jsonl"
+        with pytest.raises(ValueError, match="total_steps must be at least 1, got 0"):
+            Controller(self.model, self.optimizer(), trace=path, total_steps=0)
+        Controller(self.model, self.optimizer(), trace=path, total_steps=1)
+        with pytest.raises(FileExistsError, match="never overwrites"):
+            Controller(self.model, self.optimizer(), trace=path)
+
+    def test_a_model_in_which_no_stage_is_found_may_be_watched_by_its_weights(self) -> None:
+        class Bare(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.weight = nn.Parameter(torch.randn(64, 10) / 8)
+                self.drop = nn.Dropout(0.1)
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return self.drop(x.flatten(1)) @ self.weight
+
+        model = Bare()
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
+        with pytest.raises(ValueError, match=r"found nothing to observe in Bare.*activations=0"):
+            Controller(model, optimizer)
+        with Controller(model, optimizer, sampling=Sampling(activations=0), announce=quiet) as ctl:
+            fit(model, optimizer, batches(40), ctl)
+        assert [f.kind for f in ctl.findings[:1]] == [Kind.TOO_COLD]
+
     def test_sampling_out_of_range(self) -> None:
-        with pytest.raises(ValueError, match=r"activations_every must be at least 1, got 0"):
+        with pytest.raises(ValueError, match=r"activations_every must lie in \[1, 1e\+09\], got 0"):
             Sampling(activations_every=0)
 
     def test_a_module_without_a_shape(self) -> None:
@@ -435,7 +483,9 @@ class TestBadInput:
         with Controller(self.model, self.optimizer()) as ctl, pytest.raises(ValueError, match="the loss must be a scalar"):
             ctl.step(loss)
 
-    @pytest.mark.parametrize("loss", [2.5, np.float32(2.5), np.array(2.5), np.array([2.5]), torch.tensor([2.5])])
+    @pytest.mark.parametrize(
+        "loss", [2.5, np.float32(2.5), np.array(2.5), np.array([2.5]), torch.tensor([2.5]), Fraction(5, 2), Decimal("2.5")]
+    )
     def test_a_loss_may_be_any_single_number(self, loss: Any) -> None:
         optimizer = self.optimizer()
         with Controller(self.model, optimizer) as ctl:
@@ -477,6 +527,104 @@ def test_suggested_lrs_are_what_the_rescued_run_was_trained_with() -> None:
     assert suggested == max(
         r.groups[0].effective_lr for r in run.controller.trace.readings if r.step > run.controller.decisions[-1].step
     )
+
+
+@pytest.mark.parametrize("at", [30, 59], ids=["mid-run", "the-last"])
+def test_a_bad_batch_leaves_what_is_suggested_and_what_was_learned(at: int) -> None:
+    """No learning rate was changed for it."""
+    spoilt = [(x * math.nan if i == at else x, y) for i, (x, y) in enumerate(batches(60))]
+    run = train("adam", 3e-3, steps=60, one_cycle=True, controller={"announce": quiet}, data=spoilt)
+    assert run.controller is not None
+    assert [(d.action, d.findings) for d in run.controller.decisions] == [(Action.ROLLBACK, (Kind.NON_FINITE,))]
+    assert run.controller.suggested_lrs == pytest.approx((3e-3,), rel=1e-3)
+    assert run.controller.lesson is not None
+    assert not run.controller.lesson.was_wrong
+
+
+def test_a_run_that_ends_with_a_rollback_suggests_what_it_was_cut_to() -> None:
+    run = train("adam", 10.0, steps=2, controller={"announce": quiet})
+    assert run.controller is not None
+    assert [d.action for d in run.controller.decisions] == [Action.ROLLBACK]
+    assert run.controller.suggested_lrs == pytest.approx((10.0 * run.controller.scales[0],))
+    assert run.controller.lesson is not None
+    assert run.controller.lesson.was_wrong
+
+
+@pytest.mark.parametrize(("lr", "low", "high"), [(1e-6, 1e-4, 1e-1), (10.0, 1e-5, 1e-2)])
+def test_who_only_watches_is_told_what_to_write_too(lr: float, low: float, high: float) -> None:
+    """Once; of what comes later it is not known what would have become of it."""
+    said = list[str]()
+    run = train("adam", lr, steps=60, controller={"act": False, "announce": lambda record: said.append(str(record))})
+    assert run.controller is not None
+    (suggested,) = run.controller.suggested_lrs
+    assert low < suggested < high
+    assert [text for text in said if "Next time" in text] == [f for f in said[:1] if f.endswith(f"of about {number(suggested)}")]
+    assert run.controller.findings[0].advice == f"Next time: a learning rate of about {number(suggested)}"
+
+
+def test_a_warning_that_is_an_error_comes_when_all_is_done() -> None:
+    torch.manual_seed(0)
+    model = convnet()
+    began = copy.deepcopy(model.state_dict())
+    optimizer = torch.optim.Adam(model.parameters(), lr=10.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", AdaptLRWarning)
+        with Controller(model, optimizer) as ctl, pytest.raises(AdaptLRWarning, match="rolled back to step 0"):
+            fit(model, optimizer, batches(10), ctl)
+    assert [d.action for d in ctl.decisions] == [Action.ROLLBACK]
+    assert same(began, model.state_dict())
+
+
+def test_a_warning_names_the_users_own_line() -> None:
+    model = convnet()
+    optimizer = torch.optim.Adam(model.parameters(), lr=10.0)
+    line = 0
+    with warnings.catch_warnings(record=True) as caught, Controller(model, optimizer) as ctl:
+        warnings.simplefilter("always")
+        for x, y in batches(3):
+            optimizer.zero_grad()
+            loss = backward(model, x, y)
+            optimizer.step()
+            line = inspect.stack()[0].lineno + 1
+            ctl.step(loss)
+    assert [(w.filename, w.lineno) for w in caught if w.category is AdaptLRWarning] == [(__file__, line)]
+
+
+def test_a_net_that_is_trained_in_eval_mode_may_accumulate_gradients() -> None:
+    """As one does to keep its normalisations as they are."""
+    torch.manual_seed(0)
+    model = convnet().eval()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    with Controller(model, optimizer, announce=quiet) as ctl:
+        for i, (x, y) in enumerate(batches(12)):
+            loss = backward(model, x, y)
+            if i % 2:
+                optimizer.step()
+                optimizer.zero_grad()
+            ctl.step(loss)
+    assert [len(r.stages) for r in ctl.trace.readings] == [0] * 6
+
+
+def test_losses_of_accumulated_batches_are_no_skipped_steps_where_only_an_average_is_given() -> None:
+    """Three in a row that are not finite, whose gradient the user throws away."""
+    torch.manual_seed(0)
+    model = convnet(norm=False)
+    average = torch.optim.swa_utils.AveragedModel(model)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    with Controller(model, optimizer, also=average, announce=quiet) as ctl:
+        for i, (x, y) in enumerate(batches(40)):
+            spoilt = i in (20, 21, 22)
+            loss = nn.functional.cross_entropy(model(x), y)
+            if spoilt:
+                loss = loss.detach() * math.nan
+            else:
+                loss.backward()
+            if i % 4 == 3:
+                optimizer.step()
+                optimizer.zero_grad()
+            ctl.step(loss)
+    assert ctl.decisions == []
+    assert len(ctl.trace.readings) == 10
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -92,18 +92,35 @@ def startup() -> set[str]:
 
 RULES = {  # folder or file -> what it may import beside the standard library
     "records.py": (),
-    "judge": ("adaptlr.judge", "adaptlr.records"),
+    "judge": ("adaptlr.judge", "adaptlr.ranges", "adaptlr.records"),
     "measure": ("adaptlr.measure", "adaptlr.records", "torch", "numpy", "scipy"),
     "act": ("adaptlr.act", "adaptlr.records", "torch"),
-    "trace.py": ("adaptlr.jsonl", "adaptlr.records", "adaptlr.show.table", "adaptlr.thin"),  # the last within Trace.to_frame alone
+    "trace.py": (
+        "adaptlr.callers",
+        "adaptlr.jsonl",
+        "adaptlr.records",
+        "adaptlr.show.table",
+        "adaptlr.thin",
+    ),  # the last within Trace.to_frame alone
     "jsonl.py": ("adaptlr.records",),
     "thin.py": ("adaptlr.records",),
+    "callers.py": (),
+    "ranges.py": (),
     "state.py": (),
     "ranks.py": ("adaptlr.standin", "torch"),
     "wrapped.py": ("adaptlr.measure", "adaptlr.ranks", "torch"),
-    "observer.py": ("adaptlr.act", "adaptlr.measure", "adaptlr.ranks", "adaptlr.records", "adaptlr.state", "torch"),
+    "observer.py": (
+        "adaptlr.act",
+        "adaptlr.measure",
+        "adaptlr.ranges",
+        "adaptlr.ranks",
+        "adaptlr.records",
+        "adaptlr.state",
+        "torch",
+    ),
     "controller.py": (
         "adaptlr.act",
+        "adaptlr.callers",
         "adaptlr.judge",
         "adaptlr.measure",
         "adaptlr.observer",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptlr import Action, Controller, Kind
+from tests.loops.half import InHalf
 from tests.nets import OPTIMIZERS, batches, convnet, fit, quiet, same
 
 
@@ -89,6 +90,17 @@ def test_data_that_is_never_finite_is_no_learning_rates_fault() -> None:
     assert [d.action for d in ctl.decisions] == [Action.ROLLBACK, Action.ROLLBACK, Action.STOP]
     assert "inputs" in ctl.decisions[-1].message
     assert ctl.scales == (1.0,)
+
+
+@pytest.mark.parametrize("act", [True, False])
+def test_nor_where_a_scaler_skips_every_step(act: bool) -> None:
+    """It is said after three batches, and the run goes on: the scaler has kept the weights."""
+    run = InHalf(3e-3, fused=False, act=act)
+    ctl = run.train(60, spoilt=range(9))
+    assert [f.kind for f in ctl.findings] == [Kind.RUINED]
+    assert "on 3 batches" in ctl.findings[0].message
+    assert [(d.step, d.action) for d in ctl.decisions] == [(0, Action.HOLD)] * act
+    assert run.losses[-1] < 1.5
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])

@@ -13,7 +13,7 @@ import torch
 from fastai.optimizer import Adam
 from torch import nn
 
-from adaptlr import Action, Controller, Decision
+from adaptlr import Action, Controller, Decision, Sampling
 from adaptlr.act.optimizer import OptimizerPort, TorchOptimizer
 from adaptlr.fastai.optimizer import FastaiOptimizer
 from adaptlr.judge.control import Control, GroupControl, Slowed, Suspicion
@@ -138,7 +138,7 @@ class TestRefused:
         model = convnet()
         params = list(model.parameters())
         parts = [params] if groups == 1 else [params[:2], params[2:]]
-        return Controller(model, torch.optim.SGD([{"params": p} for p in parts], lr=0.1), scaler=beside)
+        return Controller(model, torch.optim.SGD([{"params": p} for p in parts], lr=0.1), also=beside)
 
     def test_a_step_that_is_not_judged_yet(self) -> None:
         model = convnet()
@@ -175,14 +175,28 @@ class TestRefused:
         things = (nn.Linear(2, 2),)
         with self.controller(beside=things[:had]) as ctl:
             state, small = ctl.state_dict(), ctl.state_dict(snapshots=False)
-        match = f"hold {had}, and this controller was given {has} as scaler: give it the same"
+        match = f"hold {had}, and this controller was given {has} as scaler and also: give it the same"
         with pytest.raises(ValueError, match=match):
             self.controller(beside=things[:has]).load_state_dict(state)
         self.controller(beside=things[:has]).load_state_dict(small)
 
+    @pytest.mark.parametrize("sampling", [Sampling(coordinates=512), Sampling(coordinates=4096), Sampling(seed=1)])
+    def test_other_samples_of_the_weights(self, sampling: Sampling) -> None:
+        """Else what was sampled then would be compared with what is now."""
+        model = convnet()
+        other = Controller(model, torch.optim.SGD(model.parameters(), lr=0.1), sampling=sampling)
+        with pytest.raises(ValueError, match=r"of Sampling\(coordinates=2048, seed=0\).*give the same sampling and model"):
+            other.load_state_dict(self.controller().state_dict())
+
+    def test_another_model(self) -> None:
+        model = convnet(width=4)
+        other = Controller(model, torch.optim.SGD(model.parameters(), lr=0.1))
+        with pytest.raises(ValueError, match=r"of a model with \[\d+\] sampled weights a group; here"):
+            other.load_state_dict(self.controller().state_dict())
+
     def test_another_version(self) -> None:
         state = {**self.controller().state_dict(), "version": 0}
-        with pytest.raises(ValueError, match="version 0, and this adaptlr reads version 5"):
+        with pytest.raises(ValueError, match="version 0, and this adaptlr reads version 6"):
             self.controller().load_state_dict(state)
 
 

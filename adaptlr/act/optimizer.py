@@ -8,7 +8,7 @@ import types
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 _NORMALISED = ("Adam", "Adamax", "RMSprop", "Adagrad", "Adadelta", "Rprop", "SparseAdam")
 
 
+@runtime_checkable
 class OptimizerPort(Protocol):
     """An optimizer as the controller sees it: groups of parameters, a learning rate each, and a step with a before and an after."""
 
@@ -75,8 +76,7 @@ class OptimizerPort(Protocol):
 def copy_tensors(value: Any, device: torch.device | None = None) -> Any:
     """A deep copy of nested containers in which every tensor is detached and cloned (onto ``device`` if one is given)."""
     if isinstance(value, Tensor):
-        copy = value.detach().clone()
-        return copy if device is None else copy.to(device)
+        return value.detach().clone() if device is None else value.detach().to(device, copy=True)
     if isinstance(value, dict):
         return {k: copy_tensors(v, device) for k, v in value.items()}
     if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):

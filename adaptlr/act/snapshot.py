@@ -39,13 +39,6 @@ class Snapshot:
     memory: Any = None  # whatever the caller wants back with it
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of the model's part; of a sharded model, of this rank's own share."""
-        with torch.no_grad():
-            own = [t.to_local() if hasattr(t, "to_local") else t for t in self.tensors.values()]  # type: ignore[attr-defined]
-        return sum(t.numel() * t.element_size() for t in own)
-
-    @property
     def device_seconds(self) -> float:
         """About how long a GPU copies what it holds of this, the optimizer's part included; 0 where the host does the copying."""
         on_device = sum(t.numel() * t.element_size() for t in (*self.tensors.values(), *_within(self.optimizer)) if t.is_cuda)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,19 +16,19 @@ from fastai.callback.training import GradientAccumulation
 from fastai.learner import SkipToEpoch
 from fastprogress.fastprogress import ConsoleProgressBar, printing
 
-from adaptlr.act.snapshot import Stateful, all_of
-from adaptlr.controller import AdaptLRWarning, Controller, sentence
+from adaptlr.act.snapshot import Stateful
+from adaptlr.callers import warn
+from adaptlr.controller import AdaptLRWarning
 from adaptlr.fastai.optimizer import port_of
-from adaptlr.fits import Records, caller_outside, free_path
+from adaptlr.fits import Fits
 from adaptlr.judge.control import Settings
 from adaptlr.judge.thresholds import Thresholds
-from adaptlr.measure.stages import Stages, unwrap
+from adaptlr.measure.stages import Stages
 from adaptlr.observer import Sampling
-from adaptlr.records import Decision, Finding
 from adaptlr.standin import StandIn
 
 
-class AdaptLR(Records, Callback):
+class AdaptLR(Fits, Callback):
     """Watches a Learner train, says when a learning rate is wrong, and puts it right.
 
     Give it to one fit, ``learn.fit_one_cycle(10, 1e-2, cbs=AdaptLR())``, or to a Learner for all: ``Learner(..., cbs=AdaptLR())``.
@@ -73,16 +71,16 @@ class AdaptLR(Records, Callback):
         also: Stateful | Sequence[Stateful] | None = None,
     ) -> None:
         super().__init__()
-        self._trace_path = None if trace is None else Path(trace)
-        self._snapshot_device = None if snapshot_device is None else torch.device(snapshot_device)
-        self._also = also
-        self._options: dict[str, Any] = {
-            "act": act,
-            "stages": stages,
-            "thresholds": thresholds,
-            "settings": settings,
-            "sampling": sampling,
-        }
+        self._configure(
+            act=act,
+            stages=stages,
+            trace=trace,
+            thresholds=thresholds,
+            settings=settings,
+            sampling=sampling,
+            snapshot_device=snapshot_device,
+            also=also,
+        )
         self._init_state()
 
     def _init_state(self) -> None:
@@ -131,20 +129,13 @@ class AdaptLR(Records, Callback):
                 "NonNativeMixedPrecision has the optimizer step copies of the weights, which adaptlr cannot watch as the model's: "
                 "train with learn.to_fp16() or learn.to_bf16(), which is MixedPrecision, or without AdaptLR"
             )
-        controller = Controller(
+        self._begin(
             learn.model,
             port_of(learn.opt, self._snapshot_device),
-            # MixedPrecision's scaler; by vars, since a Learner also has whatever its model has
-            scaler=all_of(vars(learn).get("scaler"), self._also),
-            trace=None if self._trace_path is None else free_path(self._trace_path),
-            snapshot_device=self._snapshot_device,
-            total_steps=self._length(_optimizer_steps(learn)),
+            steps_left=_optimizer_steps(learn),
             peak_lrs=_peak_lrs(learn),
-            lesson=self._lesson_about(unwrap(learn.model)),
-            announce=self._say,
-            **self._options,
+            scaler=vars(learn).get("scaler"),  # MixedPrecision's; by vars, since a Learner also has whatever its model has
         )
-        self._go_on(controller)
 
     def _close(self) -> None:
         if self._guard is not None:
@@ -165,15 +156,11 @@ class AdaptLR(Records, Callback):
         finally:
             self._in_epoch = False
 
-    def _say(self, record: Finding | Decision) -> None:
-        self._warn(sentence(record))
-
     def _warn(self, text: str) -> None:
         """Warn, and nothing else, so that a thing is said once: a terminal shows warnings and progress bar on one screen, and in a
         notebook what is written through the bar is lost when the table gets its next row."""
         _clear_bar_line(getattr(getattr(self.learn, "progress", None), "pbar", None))
-        file, number, module = caller_outside("adaptlr", "fastai", "fastcore")
-        warnings.warn_explicit(text, AdaptLRWarning, file, number, module)
+        warn(text, AdaptLRWarning, "fastai", "fastcore")
 
 
 def _optimizer_steps(learn: Any) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from adaptlr.judge.history import History
-from adaptlr.judge.ranges import Least, Over, Share, check
+from adaptlr.ranges import Least, Over, Share, check
 from adaptlr.records import Finding, Kind, Reading
 
 LOOSEST = 0.05  # update ratio: the top of what trained well

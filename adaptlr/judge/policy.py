@@ -27,7 +27,7 @@ from adaptlr.judge.detect import HOT
 from adaptlr.judge.doubt import doubtful, slowed_by, suspicion_of, worth_a_try
 from adaptlr.judge.history import History
 from adaptlr.judge.pace import moves, told_by
-from adaptlr.judge.words import group_name, number, times
+from adaptlr.judge.words import group_name, number, plural, times
 from adaptlr.records import Action, Decision, Finding, GroupReading, Kind, Provenance, Reading
 
 _WELL_STEPS = 24
@@ -35,8 +35,8 @@ _LEARNED = 0.5  # share of the loss at the start below which a net has learned s
 _WORTH_IT = 1.2  # no learning rate is raised by less
 _OF_THE_LOSS = HOT - {Kind.NON_FINITE} | {Kind.TOO_COLD}  # what is held against a loss that does not come down
 _CONTESTED = (
-    "another optimizer trains another net that this loss depends on, as in a game of two, so the loss need not come down: "
-    "nothing was changed"
+    "another optimizer steps between this net's forward pass and its gradients, as in a game of two, in which a loss need not come "
+    "down: nothing was changed"
 )
 _LATE = 0.4  # share of a run of known length from which no more of it is given up than must be
 
@@ -170,11 +170,13 @@ def _stop(control: Control, finding: Finding, *, helpless: bool) -> tuple[Contro
     """Leave the run alone. If ever lower learning rates have not helped, they are not to blame, and are the user's again."""
     done = "there is no snapshot to go back to: adaptlr leaves the run alone from here on"
     stopped = dataclasses.replace(control, stopped=True)
-    if helpless:
+    if helpless and not control.rollbacks:
+        done = "max_rollbacks=0 allows none: adaptlr leaves the run alone from here on"
+    elif helpless:
         stopped = dataclasses.replace(stopped, groups=tuple(GroupControl() for _ in control.groups))
         done = (
-            f"{control.rollbacks} rollbacks did not help, so the learning rate is not to blame: it is as it was, and adaptlr "
-            f"leaves the run alone from here on. Look for another cause"
+            f"{plural(control.rollbacks, 'rollback')} did not help, so the learning rate is not to blame: it is as it was, and "
+            f"adaptlr leaves the run alone from here on. Look for another cause"
         )
     return stopped, _decision(Action.STOP, control, stopped, finding, done)
 

@@ -13,7 +13,7 @@ import math
 
 from adaptlr.judge.history import History
 from adaptlr.judge.thresholds import Thresholds
-from adaptlr.judge.verdict import Rule, finding, said
+from adaptlr.judge.verdict import Rule, also, finding, said
 from adaptlr.judge.words import number
 from adaptlr.records import Finding, Kind, Provenance, Reading
 
@@ -31,17 +31,19 @@ def not_finite(history: History, reading: Reading, limits: Thresholds) -> Findin
     """Losses that no step can have ruined: there was none, or none but from the same weights, with other batches."""
     if history.start or math.isfinite(reading.loss):
         return None
+    batches = max(reading.step + 1, reading.skipped)
     if history.outlook.size == math.inf:
         text = f"the weights were not finite when this run began, and {_CURE}"
-    elif reading.step + 1 >= limits.lost_batches:
+    elif batches >= limits.lost_batches:
         text = (
-            f"the loss has been {reading.loss} from the first step on, on {reading.step + 1} batches, and the weights that the run "
+            f"the loss has been {reading.loss} from the first step on, on {batches} batches, and the weights that the run "
             f"began with were finite: look for what is not in the inputs, the targets, the loss function, or in half precision; no "
             f"learning rate is to blame"
         )
     else:
         return None
-    return finding(Kind.RUINED, reading, (), text, loss=reading.loss)
+    found = finding(Kind.RUINED, reading, (), text, loss=reading.loss)
+    return also(found, alive=1.0) if reading.skipped else found  # the scaler has kept the weights from it
 
 
 def silent(history: History, reading: Reading, limits: Thresholds) -> Finding | None:

@@ -1,4 +1,6 @@
-"""Every number that a rule compares with, by name, rule by rule, with where it comes from.
+"""The numbers that rules compare with and that may be set, by name, rule by rule, with where they come from.
+
+What only says how a rule looks (so many steps, such a share) stands beside the rule.
 
 "Measured" means: on Fashion-MNIST with a slim ResNet, a VGG-like net without normalisation, an MLP and a small ViT, under Adam and
 SGD with momentum; ``experiments/rescue.py`` makes such runs. A *ratio* is an update ratio, a *walk* a path over the distance that
@@ -10,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from adaptlr.judge.ranges import Least, Over, Share, check
+from adaptlr.ranges import Least, Over, Share, check
 
 Positive = Annotated[float, Over(0, upto=1e9)]
 Factor = Annotated[float, Over(1, upto=1e9)]

@@ -29,6 +29,14 @@ def times(factor: float) -> str:
     return f"x1/{number(1 / factor)}"
 
 
+def plural(count: int, noun: str) -> str:
+    """
+    >>> plural(1, "rollback"), plural(8, "rollback")
+    ('1 rollback', '8 rollbacks')
+    """
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def place(reading: Reading) -> str:
     """Where in the run a message was born."""
     return f"step {reading.step}"

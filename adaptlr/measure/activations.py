@@ -79,12 +79,12 @@ class ActivationProbe:
 
     @property
     def saw_forward(self) -> bool:
-        """A stage ran in a training pass since the last :meth:`collect`, counted or not."""
+        """A stage ran since the last :meth:`collect` while gradients were recorded, in whichever mode, counted or not."""
         return self._saw_forward
 
     @property
     def passed_since_step(self) -> bool:
-        """Likewise since the last :meth:`before_step`."""
+        """A stage ran in a training pass since the last :meth:`before_step`."""
         return self._passed_since_step
 
     def before_step(self) -> None:
@@ -184,9 +184,11 @@ class _Hook:
         self.count = cast("Callable[[object], None]", torch.compiler.disable(self._count))
 
     def __call__(self, module: nn.Module, args: object, output: object) -> None:
-        if not (module.training and torch.is_grad_enabled()):
+        if not torch.is_grad_enabled():
             return
         self.probe._saw_forward = True
+        if not module.training:
+            return
         self.probe._passed_since_step = True
         if not self.probe.enabled:
             return

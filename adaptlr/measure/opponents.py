@@ -21,7 +21,8 @@ class Opponents:
     In a game each loss goes through both nets: between two steps of one optimizer comes a forward pass of its own net, a step of
     the other optimizer, and only then the gradients that the first one steps on. Two optimizers that share a loss, as those of an
     encoder and its decoder, step on the gradients of one backward pass; and a model that is trained beside this one needs none of
-    its passes. Optimizers of this net's own weights are none, nor what is trained in another thread.
+    its passes, unless both make theirs before either steps: that looks like a game from here. Optimizers of this net's own weights
+    are none, nor what is trained in another thread.
 
     Args:
         model: the net.

@@ -35,13 +35,14 @@ class Stage:
         return sum(map(numel, self.params))
 
 
-def find_stages(model: nn.Module, stages: Stages | None = None) -> tuple[Stage, ...]:
+def find_stages(model: nn.Module, stages: Stages | None = None, *, needed: bool = True) -> tuple[Stage, ...]:
     """The submodules of ``model`` to observe, by rule or as named.
 
     Args:
         model: any module; wrappers (see :func:`unwrap`) are looked through, and names are those of the model inside.
         stages: qualified names or submodules, or a mapping from labels to them. A submodule with weights owns its own; one
             without (a ReLU) owns those that come before it in its parent and belong to no earlier stage.
+        needed: False takes a model in which nothing is found.
 
     Returns:
         The stages in registration order; by rule, labels are ``conv1, conv2_x … conv5_x, head`` for a ResNet, ``block1 …`` for
@@ -57,7 +58,7 @@ def find_stages(model: nn.Module, stages: Stages | None = None) -> tuple[Stage, 
     tree = Tree(unwrap(model))
     if stages is not None:
         return _own(tree, look_up(tree, stages))
-    return _build(tree, pick_stages(tree))
+    return _build(tree, pick_stages(tree), needed=needed)
 
 
 def assign_groups(stages: Sequence[Stage], groups: Sequence[Sequence[nn.Parameter]]) -> tuple[int | None, ...]:
@@ -89,12 +90,13 @@ def stages_of_group(stages: Sequence[Stage], group: Sequence[nn.Parameter]) -> t
     return tuple(s.name for s in stages if any(id(p) in ids for p in s.params))
 
 
-def _build(tree: Tree, picks: Sequence[Pick]) -> tuple[Stage, ...]:
+def _build(tree: Tree, picks: Sequence[Pick], *, needed: bool) -> tuple[Stage, ...]:
     """Stages found by rule: each owns the weights from the former one's end to its own."""
-    if not picks:
+    if needed and not picks:
         raise ValueError(
             f"found nothing to observe in {type(tree.modules[0]).__name__}: it has no activation module and no layer with "
-            'weights. Name the submodules to observe: AdaptLR(stages=["encoder", "decoder"])'
+            'weights. Name the submodules to observe, stages=["encoder", "decoder"], or watch its weights alone, '
+            "sampling=Sampling(activations=0)"
         )
     stages, start = [], 0
     for pick in picks:

@@ -50,7 +50,7 @@ class WeightProbe:
 
     Args:
         groups: the parameters of each optimizer group.
-        coordinates: how many entries a group's sample holds at most.
+        coordinates: how many entries a group's sample holds at most; or 16 for each of its tensors, if that is more.
         seed: picks the coordinates; no global random generator is touched.
         first_rank: this process answers for weights that are not sharded, where others are: rows of all ranks may then be added.
 

@@ -13,7 +13,7 @@ from matplotlib.ticker import PercentFormatter
 from adaptlr.show.legend import group_colours, groups, legend, stage_colours, stage_names
 from adaptlr.trace import Trace
 
-USUAL_RATIO = (1e-3, 5e-2)  # first update ratios of runs that trained well (measured; see DESIGN)
+USUAL_RATIO = (1e-3, 5e-2)  # first update ratios of runs that trained well (measured: adaptlr.judge.thresholds)
 
 
 def draw_near_zero(ax: Axes, trace: Trace) -> None:

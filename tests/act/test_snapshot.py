@@ -18,6 +18,7 @@ from adaptlr import Controller
 from adaptlr.act.optimizer import TorchOptimizer
 from adaptlr.act.snapshot import Ring, Snapshot, capture, restore
 from tests.act.nets import OPTIMIZERS, Maker, batches, bits, net, train
+from tests.nets import size_of
 
 every_optimizer = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 
@@ -111,7 +112,7 @@ class TestRoundTrip:
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         snapshot = capture(0, model, TorchOptimizer(optimizer))
         assert [name for name in snapshot.tensors if name.endswith("code.weight")] == ["encode.weight"]
-        assert snapshot.nbytes == sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
+        assert size_of(snapshot.tensors.values()) == size_of((*model.parameters(), *model.buffers()))
         train(model, optimizer, batches(1))
         restore(snapshot, model, TorchOptimizer(optimizer))
         assert model.encode.weight is model.decode.weight

@@ -21,7 +21,7 @@ def run(case: Case) -> Run:
     with ExitStack() as stack:
         if case.watch:
             ctl = stack.enter_context(
-                Controller(prepared, optimizer, act=case.act, scaler=case.also, total_steps=case.epochs * BATCHES, peak_lrs=case.lr)
+                Controller(prepared, optimizer, act=case.act, also=case.also, total_steps=case.epochs * BATCHES, peak_lrs=case.lr)
             )
         try:
             for epoch in range(case.epochs):

@@ -43,6 +43,13 @@ class TestRollBack:
         assert "rolled back to step 0, learning rate now x1/3600" in decision.message
         assert decision.advice == "Next time: a learning rate of about 0.00028"
 
+    def test_where_no_rollback_is_allowed_it_says_so_and_leaves_the_run_alone(self) -> None:
+        before = Control(groups=(dataclasses.replace(ONE, scale=2.0),), acted=True)
+        after, decision = decide(Settings(max_rollbacks=0), before, (hot(),), reading(1, 1e6), History(), (START,))
+        assert decision is not None
+        assert (decision.action, after.scales) == (Action.STOP, (2.0,))
+        assert "max_rollbacks=0 allows none" in decision.message
+
     def test_the_first_time_the_newest_certified_snapshot_is_enough(self) -> None:
         _, decision = decide(Settings(), Control(groups=(ONE,)), (hot(300),), reading(300, 9.0), History(), (START, LATER, UNSURE))
         assert decision is not None

@@ -90,8 +90,9 @@ def test_only_training_passes_count():
             model(data())
         with torch.inference_mode():
             model(data())
-        model.eval()(data())
         assert not probe.saw_forward
+        model.eval()(data())
+        assert (probe.saw_forward, probe.passed_since_step) == (True, False), "as where a net is trained in that mode"
         assert probe.collect() is None
         model.train()(data())
         assert probe.saw_forward
