@@ -228,7 +228,9 @@ class Controller:
             outlook = self._history.outlook
             continued = self._port.has_stepped() if outlook.lesson is None else outlook.lesson.learned
             guess, size = beginning.guess(self._model), beginning.size(self._model)
-            outlook = dataclasses.replace(outlook, continued=continued, guess=guess, size=size)
+            self._observer.guess, self._observer.fresh = guess, not continued
+            frozen = sum(map(numel, self._model.parameters())) > 2 * (outlook.weights or 0)
+            outlook = dataclasses.replace(outlook, continued=continued, guess=guess, size=size, frozen=frozen)
             if outlook.peak_lrs is None and isinstance(self._port, TorchOptimizer) and (noted := self._port.peak_lrs()):
                 outlook = dataclasses.replace(outlook, peak_lrs=tuple(noted))
             self._history = dataclasses.replace(self._history, outlook=outlook)

@@ -15,6 +15,7 @@ from torch.nn.parameter import is_lazy
 from adaptlr.act.optimizer import OptimizerPort
 from adaptlr.measure import provenance
 from adaptlr.measure.activations import ActivationProbe
+from adaptlr.measure.beginning import is_untaught
 from adaptlr.measure.norms import first_norm, running_variance
 from adaptlr.measure.stages import Stage, Stages, assign_groups, find_stages, stages_of_group
 from adaptlr.measure.stats import COUNTERS
@@ -108,6 +109,9 @@ class Observer:
         self._weights = WeightProbe(groups, coordinates=s.coordinates, seed=s.seed, first_rank=first_rank)
         self._distance = DistanceEstimate(len(groups))
         self._provenance: tuple[Provenance, ...] = ()
+        self.guess: float | None = None  # what guessing costs, as far as it is known
+        self.fresh = False  # nothing is known of an earlier run
+        self._few: tuple[int, ...] = ()  # groups of which the first loss has to tell whether they are random
         self._norm = first_norm(model) if ranks is None else None  # ranks need not have the same
         self._rows: Tensor | None = None
         self._skips: Tensor | None = None
@@ -185,6 +189,7 @@ class Observer:
         """Once, of the weights that no step has touched."""
         if len(self._provenance) < self.n_groups:
             self._provenance = provenance.of_groups(self._port.params(), self._provenance)
+            self._few = provenance.few(self._port.params(), self._provenance) if self.step == 0 else ()
 
     def _put(self, pending: _Pending, claim: str) -> None:
         if self._ranks is not None:
@@ -285,6 +290,12 @@ class Observer:
         else:
             self._lost = skipped = 0
             numbers = group_numbers(pending.groups, self._distance, self._weights.least)
+        loss = float(pending.loss)
+        if self._few:
+            untaught = self.fresh and is_untaught(loss, self.guess)
+            told = dict.fromkeys(self._few, Provenance.RANDOM) if untaught else {}
+            self._provenance = tuple(told.get(i, p) for i, p in enumerate(self._provenance))
+            self._few = ()
         later = self.n_groups - len(numbers)  # groups that were added while this step was on its way: it did not move them
         numbers = (*numbers, *[GroupNumbers(nonfinite=False, frozen=True)] * later)
         lrs, scales = (*pending.lrs, *[0.0] * later), (*pending.scales, *[1.0] * later)
@@ -292,7 +303,6 @@ class Observer:
         groups = tuple(self._group_reading(i, n, lrs[i], scales[i], decays[i]) for i, n in enumerate(numbers))
         stages = () if pending.stages is None else self.activations.readings(pending.stages, self._group_of_stage)
         norm_var = None if pending.norm_var is None else float(pending.norm_var)
-        loss = float(pending.loss)
         return Reading(step=pending.step, loss=loss, epoch=epoch, stages=stages, groups=groups, norm_var=norm_var, skipped=skipped)
 
     def _group_reading(self, index: int, numbers: GroupNumbers, lr: float, scale: float, decay: float) -> GroupReading:

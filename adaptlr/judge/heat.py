@@ -19,6 +19,7 @@ from adaptlr.records import Finding, Kind, Provenance, Reading
 _FAR, _MUCH_LESS = 0.1, 0.25  # shares of the hottest group's learning rate and update ratio, at which another is not to blame
 _GOES_ON = 0.4  # share of the usual steps that may break a run that goes on from an earlier one
 _LOST_STEPS = 5  # whose losses say that what had been learned is lost
+_CONVERGED = 12, 1e-3  # steps, and the share of itself by which a loss differs in them, of all data at once and at its lowest
 _SETTLED_STEPS = 8  # before which gradients and running variances are still finding their scale
 
 
@@ -78,6 +79,8 @@ def runaway(history: History, reading: Reading, limits: Thresholds) -> Finding |
     if not math.isfinite(level):
         return None
     bar = level + max(limits.rise_frac * abs(level), limits.rise_sigmas * history.usual_noise)
+    if all(_has_far_to_go(history, i) for i in hot) and _may_recover(history, reading, limits):
+        return None
     over = [x for x in history.losses[-3:] if not x <= bar]
     far = reading.loss - level > 10 * abs(level)
     if reading.loss <= bar or not (far or len(over) >= 2) or _may_come_back(history, reading, limits):
@@ -135,7 +138,8 @@ def collapse(history: History, reading: Reading, limits: Thresholds) -> Finding 
     answer is, and where one is rare that looks like much.
 
     Source: the seed notebook's lr=1 pictures; dead ReLUs (Lu et al. 2019). A stage is silent against its own first readings. Where
-    weights were ruined before, gradients that fade are not this run's doing.
+    weights were ruined before, gradients that fade are not this run's doing. Where they fade and all data at once has its lowest
+    loss, nothing is wrong.
     """
     if history.age < 8 or grown_before(history, limits):
         return None
@@ -145,6 +149,8 @@ def collapse(history: History, reading: Reading, limits: Thresholds) -> Finding 
     pasts = dict(history.stages)
     fallen = [s for s in reading.stages if s.path in pasts and pasts[s.path].baseline_quiet < limits.quiet_frac - 0.2]
     silent = [s.name for s in fallen if s.quiet_frac >= limits.quiet_frac]
+    if not silent and _has_converged(history, limits):
+        return None
     if not ((stuck and (silent or gone)) or any(s.quiet_frac == 1.0 for s in fallen)):
         return None
     seen = f"{', '.join(silent)} {'is' if len(silent) == 1 else 'are'} at zero" if silent else "hardly any gradient arrives"
@@ -167,6 +173,13 @@ def _has_no_gradient(history: History, reading: Reading, limits: Thresholds) -> 
     return bool(dead) and all(dead)
 
 
+def _has_converged(history: History, limits: Thresholds) -> bool:
+    """A loss that has come down, and is the same in every step: batches would differ."""
+    steps, differs = _CONVERGED
+    last = history.losses[-steps:]
+    return history.median(5) < limits.stuck_frac * history.start_level and max(last) - min(last) < differs * abs(last[-1])
+
+
 def _is_stuck(history: History, limits: Thresholds) -> bool:
     """The loss is where guessing leaves it."""
     now, start = history.median(5), history.start_level
@@ -176,11 +189,21 @@ def _is_stuck(history: History, limits: Thresholds) -> bool:
 def _may_recover(history: History, reading: Reading, limits: Thresholds) -> bool:
     """A first shock of middling size, on a schedule that does not rise: six steps show whether the loss comes back down."""
     start = history.start_level
-    if history.age > 2 * limits.shock_steps or any(g.recent_ratio >= limits.sure_ratio or g.rising for g in history.groups):
+    sure = any(g.recent_ratio >= limits.sure_ratio and not _has_far_to_go(history, i) for i, g in enumerate(history.groups))
+    if history.age > 2 * limits.shock_steps or sure or any(g.rising for g in history.groups):
         return False
     if history.age < limits.shock_steps:
         return reading.loss <= limits.shock_frac * start
     return history.median(3) <= limits.stuck_frac * start
+
+
+def _has_far_to_go(history: History, index: int) -> bool:
+    """The size of a group's first steps over its weights says little: it began at zero, or is a prompt, an adapter or a head, small
+    beside what is frozen.
+
+    Source: softmax regression, probes and prompts, two seeds: learning rates at which they train were rolled back, 0.99 to 0.26.
+    """
+    return history.groups[index].from_zero or history.outlook.frozen
 
 
 def _may_come_back(history: History, reading: Reading, limits: Thresholds) -> bool:

@@ -69,6 +69,7 @@ class GroupPast:
     straight: float | None = None  # distance gone over path, of the first steps that were not wild; noise without momentum bends it
     way: float = 0.0  # likewise since the start or the last rollback, changes of scale or not
     age: int = 0  # steps since the start or the last change of scale
+    from_zero: bool = False  # all of its weights were at zero when the run began
 
     def anew(self) -> GroupPast:
         """What stays when the steps so far say nothing about those to come."""
@@ -79,6 +80,7 @@ class GroupPast:
             last_lr=self.last_lr,
             effective_lr=self.effective_lr,
             straight=self.straight,
+            from_zero=self.from_zero,
         )
 
     @property
@@ -336,6 +338,7 @@ def _advance_group(past: GroupPast, now: GroupReading) -> GroupPast:
         straight=now.travel / path if tame and now.travel is not None else past.straight,
         way=past.way + moved,
         age=age,
+        from_zero=past.from_zero or (past.peak_lr == 0.0 and now.weight_rms == 0.0),
     )
 
 

@@ -52,6 +52,7 @@ class Outlook:
     lesson: Lesson | None = None  # of an earlier fit
     guess: float | None = None  # cross entropy of guessing, as far as the last layer tells how many answers there are
     size: float | None = None  # of the weights at the start, as measure.beginning has it: 1 is usual
+    frozen: bool = False  # most of the model's weights are: what its loss can come down to with the others is not known
     contested: bool = False  # another optimizer trains what the loss depends on, so that it need not come down
 
     def __post_init__(self) -> None:

@@ -358,6 +358,8 @@ def _warm(
 ) -> tuple[Control, Decision | None]:
     """Raise a net that is at its random initialisation, or once one that has a head that is; warn about others.
 
+    Whatever the weights are, if they have not learned: what rollbacks cut too deep, and no further than to what was asked for.
+
     Once, too, one whose earlier fit had to be raised from no lower a learning rate: by as much as that, at most. Weights that were
     thrown far before the run are as good as random: of twelve such nets at a good learning rate five learn more for it, up to .79
     in place of .59, and the others as little as without.
@@ -368,10 +370,11 @@ def _warm(
     learned = any(g.provenance.has_learned for g in reading.groups if moves(g))
     lost = Kind.RUINED in dict(control.last_said)  # what it had learned, if anything, and with it what would be spared
     random = lost or (not learned and all(g.provenance is Provenance.RANDOM for g in moving))
-    if not random and control.acted:
+    ours = control.rollbacks > 0 and not learned and all(control.groups[g.index].scale < 1.0 for g in moving)
+    if not random and not ours and control.acted:
         return control, None
     known = history.known_cold(moving)
-    if not random and "to_learn" not in finding.evidence and known is None:
+    if not random and not ours and "to_learn" not in finding.evidence and known is None:
         done = "its weights are not (all) random, so this may be meant: nothing was changed"
         return control, _decision(Action.HOLD, control, control, finding, done)
     judged = told_by([(g, history.past(g.index)) for g in moving])
@@ -380,9 +383,11 @@ def _warm(
     # at once, on a ramp too, whose own steps are too small for a warm-up: what is above the ceiling later is cut as it comes
     target = settings.raise_frac * loosened(_pace(settings, history, reading, fastest), control.groups[fastest.index].progress)
     wanted = target / ratio if ratio > 0 else 1e3
-    searching = random and ("walk" in finding.evidence or "aligned" in finding.evidence)
+    searching = (random or ours) and ("walk" in finding.evidence or "aligned" in finding.evidence)
     least = settings.raise_again if searching else 1.0
     factor = min(max(wanted, least), known or 1e6)
+    if ours and not random:  # back to what was asked for, and no further
+        factor = min(factor, *(1 / control.groups[g.index].scale for g in moving))
     groups = []
     for i, g in enumerate(control.groups):
         if i not in finding.groups:

@@ -12,12 +12,23 @@ from adaptlr.measure import shards
 from adaptlr.measure.kinds import fan_in
 
 _TENSORS, _ENTRIES = 16, 1024  # of a model, the largest; and of each of them
+_GUESSED = (
+    0.97,
+    1.3,
+)  # shares of what guessing costs, between which the loss of a net is that has learned nothing, as in judge.cold
 
 
 def guess(model: nn.Module) -> float | None:
     """The cross entropy of guessing among as many answers as the last layer has; of one, as in regression, nothing is known."""
     last = [p for p in model.parameters() if p.ndim > 1][-1:]
     return math.log(last[0].shape[0]) if last and last[0].shape[0] > 1 else None
+
+
+def is_untaught(loss: float, guess: float | None) -> bool:
+    """A first loss that is that of guessing; among two answers, where the last layer does not tell how many there are."""
+    least, most = _GUESSED
+    costs = guess if guess is not None else math.log(2)
+    return least * costs <= loss <= most * costs
 
 
 @torch.no_grad()

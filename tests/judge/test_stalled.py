@@ -150,6 +150,7 @@ class TestStuck:
         [
             pytest.param({}, 46, id="stuck"),
             pytest.param({"total": 200}, 30, id="a-shorter-run"),
+            pytest.param({"frozen": True}, None, id="most-of-the-net-is-frozen"),
             pytest.param({"total": None}, 66, id="of-unknown-length"),
             pytest.param({"first": 0.09, "large": 8}, None, id="no-large-step"),
             pytest.param({"large": 2}, None, id="small-ones-have-gone-as-far"),
@@ -174,6 +175,7 @@ class TestStuck:
             "lowest": 1.8,
             "per_step": 1.0,
             "ratio": 0.005,
+            "frozen": False,
             **run,
         }
         losses = (
@@ -184,7 +186,7 @@ class TestStuck:
                 for i in range(200)
             ]
         )
-        history, found = History(outlook=Outlook(total_steps=how["total"])), []
+        history, found = History(outlook=Outlook(total_steps=how["total"], frozen=how["frozen"])), []
         for i, loss in enumerate(losses):
             large = 3 <= i < 3 + how["large"]
             g = group(ratio=how["first"] if large else how["ratio"], rho=100.0, lr=1e-3 * how["anneal"] ** i)
@@ -246,6 +248,12 @@ def test_a_step_that_replaced_the_weights_is_too_hot_if_nothing_is_learned_after
     assert min(found, default=None) == step
 
 
+@pytest.mark.parametrize(("later", "step"), [(2.2, None), (2.4, 15)])
+def test_of_a_net_that_is_mostly_frozen_it_need_not_be_much_lower(later: float, step: int | None) -> None:
+    run = simple([2.3, 2.3, 2.3, *[later] * 17], [1.5, *[0.03] * 19])
+    assert min(kinds(play(run, outlook=Outlook(frozen=True))[1]), default=None) == step
+
+
 @pytest.mark.parametrize(("agreement", "hot"), [(0.5, True), (0.95, False)])
 @pytest.mark.parametrize("travel", [0.1, 0.9], ids=["shaken", "replaced"])
 def test_a_group_whose_gradients_agree_is_not_thrown_but_has_far_to_go(agreement: float, hot: bool, travel: float) -> None:
@@ -268,11 +276,12 @@ def test_a_group_whose_gradients_agree_is_not_thrown_but_has_far_to_go(agreement
         pytest.param({"at": 60}, None, id="in-its-own-time"),
         pytest.param({"rho": 0.5}, None, id="in-a-straight-line"),
         pytest.param({"at": 8}, 23, id="too-early-to-tell"),
+        pytest.param({"frozen": True}, None, id="most-of-the-net-is-frozen"),
     ],
 )
 def test_weights_that_were_soon_replaced_are_too_hot_if_nothing_is_learned(run: dict[str, Any], step: int | None) -> None:
     """Adam at a hundred times a good learning rate: the weights grow until its steps look small, and the loss says nothing."""
-    how: dict[str, Any] = {"travel": 0.9, "later": 2.2, "at": 30, "rho": 2.0, **run}
+    how: dict[str, Any] = {"travel": 0.9, "later": 2.2, "at": 30, "rho": 2.0, "frozen": False, **run}
     readings = [
         reading(
             i,
@@ -281,4 +290,4 @@ def test_weights_that_were_soon_replaced_are_too_hot_if_nothing_is_learned(run: 
         )
         for i in range(80)
     ]
-    assert min(kinds(play(readings)[1]), default=None) == step
+    assert min(kinds(play(readings, outlook=Outlook(frozen=how["frozen"]))[1]), default=None) == step

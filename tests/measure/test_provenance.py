@@ -25,6 +25,7 @@ from adaptlr.measure.provenance import (
     KS_RANDOM,
     MIN_WEIGHTS,
     edge_ratio,
+    few,
     ks_distance,
     of_group,
     of_groups,
@@ -275,6 +276,24 @@ def test_a_group_with_too_few_entries_to_tell_is_judged_by_the_others(others: li
     number = UNKNOWN if TRAINED in others else said
     for value, one in ((0.3, number), (0.0, UNKNOWN), (1.0, UNKNOWN)):
         assert of_groups([*groups, [nn.Parameter(torch.full((1, 1), value))]])[-1] is one, "a weight that is a single number"
+
+
+def test_a_net_of_zeros_has_not_been_trained() -> None:
+    zeros = [nn.Parameter(torch.zeros(n, 64)) for n in (10, 100)]
+    biases = [nn.Parameter(torch.zeros(10))]
+    assert of_groups([zeros]) == of_groups([[*zeros, *biases]]) == (RANDOM,)
+    assert of_groups([[zero] for zero in zeros]) == (RANDOM, RANDOM)
+    assert of_groups([[zeros[0]], [weight(UNKNOWN, 4096)]]) == (UNKNOWN, UNKNOWN)
+    assert of_groups([[nn.Parameter(torch.ones(10, 64))]]) == of_groups([biases]) == (UNKNOWN,)
+
+
+def test_of_a_net_of_few_weights_the_groups_are_named_that_may_be_random() -> None:
+    """Unless something tells."""
+    small = [nn.Parameter(randn(4, 64))]
+    biases = [nn.Parameter(torch.zeros(10))]
+    assert few([small, biases, small], of_groups([small, biases, small])) == (0, 2)
+    for other in (weight(RANDOM, 4096), weight(TRAINED, 4096), weight(UNKNOWN, 4096)):
+        assert few([small, [other]], of_groups([small, [other]])) == ()
 
 
 def test_tensors_with_too_few_entries_do_not_outvote_one_that_tells() -> None:
