@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.fashion import OPTIMIZERS as FASHION_OPTIMIZERS
-from experiments.other_losses.tasks import TASKS, Task
+from experiments.other_losses.tasks import ALL, Task
 from experiments.recovery import Run, keep, runs_at_all_lrs
 from experiments.sweep import fit
 
@@ -20,13 +20,13 @@ _VALID_SEED = 1000  # views and noise of the validation are the same each time
 
 
 def all_runs(seeds: Iterable[int], tasks: Iterable[str]) -> list[Run]:
-    return runs_at_all_lrs({name: TASKS[name].loops for name in tasks}, seeds)
+    return runs_at_all_lrs({name: ALL[name].loops for name in tasks}, seeds)
 
 
 def train(run: Run, *, out: Path, times: int = 1, slot: int = 0) -> None:
     """Train for so many times the task's steps, and write the run's folder. Weights, batches and noise depend on the seed alone."""
     warnings.simplefilter("ignore")
-    task = TASKS[run.task]
+    task = ALL[run.task]
     data = task.data()
     torch.manual_seed(run.seed)
     net = task.net()

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from experiments.other_losses.runs import all_runs, train, validate
-from experiments.other_losses.tasks import TASKS, Task
+from experiments.other_losses.tasks import ALL, TASKS, Task
 from experiments.recovery import Run, recovered, summary
 
 
-@pytest.mark.parametrize("task", TASKS.values(), ids=lambda t: t.name)
+@pytest.mark.parametrize("task", ALL.values(), ids=lambda t: t.name)
 def test_a_tasks_loss_has_a_gradient_and_its_validation_draws_nothing(task: Task) -> None:
     data = task.data()
     assert all(torch.equal(a, b) for a, b in zip(data, task.data(), strict=True))
