@@ -48,6 +48,21 @@ class Kind(StrEnum):
     DECAY_DOMINATED = "decay-dominated"  # lr x weight decay shrinks the weights faster than the gradient shapes them
 
 
+class Trait(StrEnum):
+    """What a finding rests on, or is about, as far as that decides what is done."""
+
+    STALLED = "stalled"  # a loss that does not fall is all that is held against the learning rate
+    DYING = "dying"  # and units that die
+    LOST = "lost"  # what had been learned is lost again
+    REPLACED = "replaced"  # large updates have made other weights of these
+    STUCK = "stuck"  # and the loss has not been lower since
+    AT_START = "at the start"  # before any loss that was finite
+    ALIVE = "alive"  # what is wrong does not keep the net from learning
+    TO_LEARN = "to learn"  # some of the net is new
+    STRAIGHT = "straight"  # it goes straight on: there is more of the way
+    FAR = "far"  # all batches ask for what is far away, so that steps have to be large
+
+
 class Action(StrEnum):
     """What a decision does."""
 
@@ -137,6 +152,7 @@ class Finding:
     message: str
     evidence: Mapping[str, float] = field(default_factory=dict)
     advice: str | None = None  # what to write in the code instead, next time, where that is only watched
+    traits: tuple[Trait, ...] = ()
 
     def __str__(self) -> str:
         return _sentence(self)
@@ -187,7 +203,15 @@ def reading_from_dict(data: Mapping[str, Any]) -> Reading:
 
 def finding_from_dict(data: Mapping[str, Any]) -> Finding:
     """The inverse of :func:`to_dict` for a finding."""
-    return Finding(**{**data, "kind": Kind(data["kind"]), "groups": tuple(data["groups"]), "stages": tuple(data["stages"])})
+    return Finding(
+        **{
+            **data,
+            "kind": Kind(data["kind"]),
+            "groups": tuple(data["groups"]),
+            "stages": tuple(data["stages"]),
+            "traits": tuple(Trait(t) for t in data.get("traits", ())),
+        }
+    )
 
 
 def decision_from_dict(data: Mapping[str, Any]) -> Decision:

@@ -18,7 +18,7 @@ from adaptlr.act.optimizer import OptimizerPort, TorchOptimizer
 from adaptlr.fastai.optimizer import FastaiOptimizer
 from adaptlr.judge.control import Control, GroupControl, Slowed, Suspicion
 from adaptlr.judge.history import GroupPast, History, StagePast
-from adaptlr.records import Finding, Kind
+from adaptlr.records import Finding, Kind, Trait
 from adaptlr.state import pack, unpack
 from tests.nets import batches, convnet, fit, same
 
@@ -202,7 +202,7 @@ class TestRefused:
 
 def test_whatever_the_judge_remembers_comes_back() -> None:
     group = GroupControl(scale=0.1, ceiling=0.01, max_lr=None)
-    found = Finding(step=3, kind=Kind.TOO_HOT, groups=(0,), stages=("a",), message="seen", evidence={"stalled": 16.0})
+    found = Finding(step=3, kind=Kind.TOO_HOT, groups=(0,), stages=("a",), message="seen", traits=(Trait.STALLED,))
     control = Control(
         groups=(group,),
         last_said=((Kind.TOO_HOT, 3),),

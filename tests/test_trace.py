@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adaptlr.records import Action, Decision, Finding, GroupReading, Kind, Provenance, Reading, Record, StageReading, to_dict
+from adaptlr.records import Action, Decision, Finding, GroupReading, Kind, Provenance, Reading, Record, StageReading, Trait, to_dict
 from adaptlr.trace import VERSION, Trace, TraceWarning
 from tests.show.fake import COLLAPSE_STEP, STAGES, fake_trace
 
@@ -46,6 +46,7 @@ def _record(cls: type, **more: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]
         "tuple[str, ...]": st.lists(words, max_size=3).map(tuple),
         "tuple[float, ...]": st.lists(floats, max_size=3).map(tuple),
         "tuple[Kind, ...]": st.lists(st.sampled_from(Kind), max_size=3).map(tuple),
+        "tuple[Trait, ...]": st.lists(st.sampled_from(Trait), max_size=3).map(tuple),
         "Mapping[str, float]": st.dictionaries(words, floats, max_size=3),
         "Kind": st.sampled_from(Kind),
         "Action": st.sampled_from(Action),

@@ -10,7 +10,7 @@ from adaptlr.judge.pace import LATE, Moving, has_to_learn, idle, moves, short_wa
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.judge.verdict import also, finding, said
 from adaptlr.judge.words import group_name, number, sentence_groups
-from adaptlr.records import Finding, Kind, Provenance, Reading
+from adaptlr.records import Finding, Kind, Provenance, Reading, Trait
 
 _LOWER = 0.2  # share by which the loss of a net that is too cold may have been lower than it is,
 _LUCKY = 1.5  # or so many times the doubt about two medians, for one of them is the lowest of many
@@ -42,7 +42,7 @@ def too_cold(history: History, reading: Reading, limits: Thresholds) -> Finding 
     found = _too_cold(history, reading, moving, limits) or (_again(history, reading, moving, limits) if known else None)
     if found is None or not has_to_learn(history, [g for g, _ in moving], limits):
         return found
-    return also(found, to_learn=1.0)
+    return also(found, Trait.TO_LEARN)
 
 
 def _too_cold(history: History, reading: Reading, moving: Moving, limits: Thresholds) -> Finding | None:
@@ -215,7 +215,7 @@ def _too_far(history: History, reading: Reading, moving: Moving, limits: Thresho
         f"too cold: every batch has asked for the same for {steps} steps, of {number(still)} of the weights, and the loss, "
         f"{said(history, level)}, has hardly come down{advice}"
     )
-    return _cold(reading, moving, text, update_ratio=still, aligned=float(steps), far=still)
+    return _cold(reading, moving, text, traits=(Trait.STRAIGHT, Trait.FAR), update_ratio=still, aligned=float(steps))
 
 
 def _the_same_way(reading: Reading, moving: Moving) -> Finding:
@@ -228,7 +228,7 @@ def _hardly_moves(reading: Reading, moving: Moving, sign: str, *, helped: bool, 
     still = _pace_of(moving)
     subject = "it moves no" if len(moving) == 1 < len(reading.groups) else "no group moves"
     text = f"{'still ' if helped else ''}too cold: {subject} more than {number(still)} of its weight a step, and {sign}"
-    return _cold(reading, moving, text, update_ratio=still, **evidence)
+    return _cold(reading, moving, text, traits=(Trait.STRAIGHT,), update_ratio=still, **evidence)
 
 
 def _will_not_get_far(history: History, reading: Reading, moving: Moving, way: float) -> Finding:
@@ -252,10 +252,11 @@ def _takes_back(reading: Reading, moving: Moving, still: float) -> Finding:
     return _cold(reading, moving, text, update_ratio=still, progress=progress)
 
 
-def _cold(reading: Reading, moving: Moving, text: str, **evidence: float) -> Finding:
+def _cold(reading: Reading, moving: Moving, text: str, *, traits: tuple[Trait, ...] = (), **evidence: float) -> Finding:
     groups = tuple(g.index for g, _ in moving)
     every = tuple(s for g in reading.groups for s in g.stages)
-    return finding(Kind.TOO_COLD, reading, groups, f"{sentence_groups(reading, groups)} {text}", stages=every, **evidence)
+    text = f"{sentence_groups(reading, groups)} {text}"
+    return finding(Kind.TOO_COLD, reading, groups, text, stages=every, traits=traits, **evidence)
 
 
 def _bar(history: History, limits: Thresholds, search: _Search | None) -> float:

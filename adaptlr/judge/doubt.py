@@ -12,7 +12,7 @@ import dataclasses
 from adaptlr.judge.control import Control, GroupControl, Refuge, Slowed, Suspicion
 from adaptlr.judge.history import STARTING, History
 from adaptlr.judge.words import number, place
-from adaptlr.records import Action, Decision, Finding, Reading
+from adaptlr.records import Action, Decision, Finding, Reading, Trait
 
 _ACQUITTAL_STEPS = 3  # after a rollback: losses on the weights that were put back,
 _RISEN = 1.25  # if the loss of the broken run was so many times theirs: the two can be told apart
@@ -23,7 +23,7 @@ _SURELY_DOWN = 0.5  # or more where batches differ, but never more than this
 
 def doubtful(finding: Finding) -> bool:
     """All that is held against the learning rate is a loss that does not fall, and of that there may be other reasons."""
-    return "stalled" in finding.evidence and "died" not in finding.evidence
+    return Trait.STALLED in finding.traits and Trait.DYING not in finding.traits
 
 
 def worth_a_try(control: Control, finding: Finding, refuge: Refuge) -> bool:

@@ -14,7 +14,7 @@ from adaptlr.judge.ruined import grown_before
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.judge.verdict import Rule, also, finding, plateau, said
 from adaptlr.judge.words import number, sentence_groups
-from adaptlr.records import Finding, Kind, Provenance, Reading
+from adaptlr.records import Finding, Kind, Provenance, Reading, Trait
 
 _FAR, _MUCH_LESS = 0.1, 0.25  # shares of the hottest group's learning rate and update ratio, at which another is not to blame
 _GOES_ON = 0.4  # share of the usual steps that may break a run that goes on from an earlier one
@@ -32,7 +32,7 @@ def non_finite(history: History, reading: Reading, limits: Thresholds) -> Findin
     hottest = _hottest(history)
     before = f", after updates of {number(hottest)} of the weights in a step" if hottest > limits.hot_ratio else ""
     found = finding(Kind.NON_FINITE, reading, groups, f"{what}{before}", loss=reading.loss, update_ratio=hottest)
-    return found if history.start else also(found, at_start=1.0)
+    return found if history.start else also(found, Trait.AT_START)
 
 
 def bad_batch(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
@@ -128,7 +128,9 @@ def regress(history: History, reading: Reading, limits: Thresholds) -> Finding |
         return None
     was, low, back = (said(history, x) for x in (start, best, now))
     text = f"the loss had come down from {was} to {low} and is back at {back}"
-    return finding(Kind.TOO_HOT, reading, _to_blame(history, reading, hot), text, loss=now, best=best, start=start)
+    return finding(
+        Kind.TOO_HOT, reading, _to_blame(history, reading, hot), text, traits=(Trait.LOST,), loss=now, best=best, start=start
+    )
 
 
 def collapse(history: History, reading: Reading, limits: Thresholds) -> Finding | None:

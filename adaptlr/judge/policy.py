@@ -28,7 +28,7 @@ from adaptlr.judge.doubt import doubtful, slowed_by, suspicion_of, worth_a_try
 from adaptlr.judge.history import History
 from adaptlr.judge.pace import moves, told_by
 from adaptlr.judge.words import group_name, number, plural, times
-from adaptlr.records import Action, Decision, Finding, GroupReading, Kind, Provenance, Reading
+from adaptlr.records import Action, Decision, Finding, GroupReading, Kind, Provenance, Reading, Trait
 
 _WELL_STEPS = 24
 _LEARNED = 0.5  # share of the loss at the start below which a net has learned something
@@ -95,7 +95,7 @@ def _is_tried_out(control: Control, hot: Finding | None, reading: Reading) -> bo
 
 def _ruined_by_data(settings: Settings, control: Control, finding: Finding, reading: Reading, history: History) -> bool:
     """A run that went well and in small steps was broken by one batch, and not by another just before; or by its first."""
-    return "at_start" in finding.evidence or (
+    return Trait.AT_START in finding.traits or (
         finding.kind in (Kind.NON_FINITE, Kind.BAD_BATCH)
         and finding.evidence.get("update_ratio", 0.0) < settings.side_ceiling
         and (control.last_poison is None or reading.step - control.last_poison > settings.quiet_steps)
@@ -115,7 +115,7 @@ def _roll_back(
         return _stop(control, finding, helpless=bool(refuges))
     ruined_by_data = _ruined_by_data(settings, control, finding, reading, history)
     learned = _had_learned(history)
-    slow = finding.kind is Kind.COLLAPSE or "stalled" in finding.evidence or "best" in finding.evidence
+    slow = finding.kind is Kind.COLLAPSE or Trait.STALLED in finding.traits or Trait.LOST in finding.traits
     refuge = _refuge(
         settings, control, finding, reading, history, refuges, slow=slow, learned=learned, ruined_by_data=ruined_by_data
     )
@@ -137,7 +137,7 @@ def _roll_back(
             accused=i in accused,
             slow=slow,
             learned=learned,
-            doubtful="stalled" in finding.evidence,
+            doubtful=Trait.STALLED in finding.traits,
             rollbacks=control.rollbacks,
             hottest_lr=history.past(i).largest_lr,
             refuge_per_lr=_per_lr_at(refuge, i, g),
@@ -160,7 +160,7 @@ def _roll_back(
 
 def _leave(control: Control, finding: Finding) -> tuple[Control, Decision]:
     """No learning rate is to blame for what was wrong before. A net that may yet learn something is watched on."""
-    if "alive" in finding.evidence:
+    if Trait.ALIVE in finding.traits:
         return control, _decision(Action.HOLD, control, control, finding, "nothing was changed")
     stopped = dataclasses.replace(control, stopped=True)
     return stopped, _decision(Action.STOP, control, stopped, finding, "adaptlr leaves the run alone")
@@ -219,7 +219,7 @@ def _refuge(
     ruined_by_data: bool,
 ) -> Refuge:
     """Where to go back to: a healthy snapshot, as long as the damage cannot be in it already; otherwise the run's start."""
-    if "stuck" in finding.evidence and control.raised is None:  # in weights that all snapshots since have
+    if Trait.STUCK in finding.traits and control.raised is None:  # in weights that all snapshots since have
         return refuges[0]
     certified = [r for r in refuges if r.certified]
     total = history.outlook.total_steps
@@ -231,7 +231,7 @@ def _refuge(
         if before:
             return before[-1]
     first_time = control.rollbacks == 0 or ruined_by_data
-    early = "replaced" in finding.evidence or (slow and reading.step < settings.early_steps)
+    early = Trait.REPLACED in finding.traits or (slow and reading.step < settings.early_steps)
     return certified[-1] if certified and first_time and not early else refuges[0]
 
 
@@ -374,7 +374,7 @@ def _warm(
     if not random and not ours and control.acted:
         return control, None
     known = history.known_cold(moving)
-    if not random and not ours and "to_learn" not in finding.evidence and known is None:
+    if not random and not ours and Trait.TO_LEARN not in finding.traits and known is None:
         done = "its weights are not (all) random, so this may be meant: nothing was changed"
         return control, _decision(Action.HOLD, control, control, finding, done)
     judged = told_by([(g, history.past(g.index)) for g in moving])
@@ -383,7 +383,7 @@ def _warm(
     # at once, on a ramp too, whose own steps are too small for a warm-up: what is above the ceiling later is cut as it comes
     target = settings.raise_frac * loosened(_pace(settings, history, reading, fastest), control.groups[fastest.index].progress)
     wanted = target / ratio if ratio > 0 else 1e3
-    searching = (random or ours) and ("walk" in finding.evidence or "aligned" in finding.evidence)
+    searching = (random or ours) and Trait.STRAIGHT in finding.traits
     least = settings.raise_again if searching else 1.0
     factor = min(max(wanted, least), known or 1e6)
     if ours and not random:  # back to what was asked for, and no further
@@ -394,7 +394,8 @@ def _warm(
             groups.append(g)
             continue
         pace = _pace(settings, history, reading, reading.groups[i])
-        top = max(settings.search_times * pace, settings.raise_again * finding.evidence.get("far", 0.0)) if searching else pace
+        far = finding.evidence["update_ratio"] if Trait.FAR in finding.traits else 0.0
+        top = max(settings.search_times * pace, settings.raise_again * far) if searching else pace
         ceiling = min(g.ceiling * factor, max(g.ceiling, top)) if g.ceiling is not None else max(pace, min(ratio * factor, top))
         scale, lr = g.scale * factor, reading.groups[i].lr
         beyond = settings.raise_again * g.scale * lr if _has_outgrown(control, history) else 0.0

@@ -15,7 +15,7 @@ from adaptlr.judge.history import History
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.judge.verdict import Rule, also, finding, said
 from adaptlr.judge.words import number
-from adaptlr.records import Finding, Kind, Provenance, Reading
+from adaptlr.records import Finding, Kind, Provenance, Reading, Trait
 
 _SOON = 8  # steps: without any gradient, or of the losses that are held against guessing
 _CURE = "no learning rate mends that: build the model anew, or load weights from before"
@@ -43,7 +43,7 @@ def not_finite(history: History, reading: Reading, limits: Thresholds) -> Findin
     else:
         return None
     found = finding(Kind.RUINED, reading, (), text, loss=reading.loss)
-    return also(found, alive=1.0) if reading.skipped else found  # the scaler has kept the weights from it
+    return also(found, Trait.ALIVE) if reading.skipped else found  # the scaler has kept the weights from it
 
 
 def silent(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
@@ -75,7 +75,7 @@ def thrown(history: History, reading: Reading, limits: Thresholds) -> Finding | 
         f"{said(history, level)} the net is no better than guessing: it learns from there slowly, if at all. "
         f"Better build the model anew, or load weights from before they were thrown there"
     )
-    return finding(Kind.RUINED, reading, (), text, loss=reading.loss, size=size, alive=1.0)
+    return finding(Kind.RUINED, reading, (), text, traits=(Trait.ALIVE,), loss=reading.loss, size=size)
 
 
 RULES: tuple[Rule, ...] = (not_finite, silent, thrown)

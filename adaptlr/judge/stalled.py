@@ -1,6 +1,6 @@
 """Rules for a loss that does not fall while weights are thrown about: (history, reading, thresholds) -> a finding or None. Pure.
 
-There may be other reasons for that, so their verdicts say ``stalled`` in their evidence, and are tried out where that is cheaper
+There may be other reasons for that, so their verdicts have the trait ``STALLED``, and are tried out where that is cheaper
 (:mod:`adaptlr.judge.doubt`).
 """
 
@@ -15,7 +15,7 @@ from adaptlr.judge.replaced import replaced, thrown_far
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.judge.verdict import Rule, also, finding, plateau, said
 from adaptlr.judge.words import number, sentence_groups
-from adaptlr.records import Finding, Kind, Reading
+from adaptlr.records import Finding, Kind, Reading, Trait
 
 
 def stall(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
@@ -47,9 +47,9 @@ def stall(history: History, reading: Reading, limits: Thresholds) -> Finding | N
         f"{sentence_groups(reading, hot)} too hot: updates of {number(ratio)} of the weights a step, "
         f"and the loss has stood at {said(history, history.median(n))} for {2 * n} steps"
     )
-    found = finding(Kind.TOO_HOT, reading, hot, text, update_ratio=ratio, loss=history.median(n), stalled=2.0 * n)
+    found = finding(Kind.TOO_HOT, reading, hot, text, update_ratio=ratio, loss=history.median(n), traits=(Trait.STALLED,))
     if dying:
-        return also(found, died=max(stage.died_frac for _, stage in history.stages))
+        return also(found, Trait.DYING, died=max(stage.died_frac for _, stage in history.stages))
     return also(found, bounce=history.noise / history.median(n))
 
 
@@ -75,8 +75,8 @@ def shaken(history: History, reading: Reading, limits: Thresholds) -> Finding | 
         f"{said(history, history.start_level)} to {said(history, now)}"
     )
     start = history.start_level
-    found = finding(Kind.TOO_HOT, reading, wild, text, update_ratio=ratio, loss=now, level=start, replaced=float(age))
-    return found if ratio >= limits.ruin_ratio else also(found, stalled=float(age))
+    found = finding(Kind.TOO_HOT, reading, wild, text, update_ratio=ratio, loss=now, level=start, traits=(Trait.REPLACED,))
+    return found if ratio >= limits.ruin_ratio else also(found, Trait.STALLED)
 
 
 def thrown(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
@@ -110,7 +110,7 @@ def thrown(history: History, reading: Reading, limits: Thresholds) -> Finding | 
         f"{sentence_groups(reading, hot)} too hot: updates of {number(ratio)} of the weights a step that lead nowhere, "
         f"and the loss, {said(history, history.median(8))}, has hardly fallen for 16 steps"
     )
-    return finding(Kind.TOO_HOT, reading, hot, text, update_ratio=ratio, loss=history.median(8), stalled=16.0)
+    return finding(Kind.TOO_HOT, reading, hot, text, update_ratio=ratio, loss=history.median(8), traits=(Trait.STALLED,))
 
 
 def stuck(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
@@ -144,7 +144,7 @@ def stuck(history: History, reading: Reading, limits: Thresholds) -> Finding | N
         f"{sentence_groups(reading, wild)} too hot: updates of up to {number(ratio)} of the weights have replaced them, "
         f"and the loss, {said(history, now)}, has not been lower for {since} steps"
     )
-    return finding(Kind.TOO_HOT, reading, wild, text, update_ratio=ratio, loss=now, stalled=float(since), stuck=float(since))
+    return finding(Kind.TOO_HOT, reading, wild, text, update_ratio=ratio, loss=now, traits=(Trait.STALLED, Trait.STUCK))
 
 
 RULES: tuple[Rule, ...] = (shaken, stall, thrown, stuck)

@@ -9,23 +9,29 @@ from collections.abc import Callable
 from adaptlr.judge.history import History
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.judge.words import number, place
-from adaptlr.records import Finding, Kind, Reading
+from adaptlr.records import Finding, Kind, Reading, Trait
 
 Rule = Callable[[History, Reading, Thresholds], Finding | None]
 
 
 def finding(
-    kind: Kind, reading: Reading, groups: tuple[int, ...], text: str, *, stages: tuple[str, ...] | None = None, **evidence: float
+    kind: Kind,
+    reading: Reading,
+    groups: tuple[int, ...],
+    text: str,
+    *,
+    stages: tuple[str, ...] | None = None,
+    traits: tuple[Trait, ...] = (),
+    **evidence: float,
 ) -> Finding:
     named = stages if stages is not None else tuple(s for g in reading.groups if g.index in groups for s in g.stages)
-    return Finding(
-        step=reading.step, kind=kind, groups=groups, stages=named, message=f"{place(reading)}: {text}", evidence=evidence
-    )
+    message = f"{place(reading)}: {text}"
+    return Finding(step=reading.step, kind=kind, groups=groups, stages=named, message=message, evidence=evidence, traits=traits)
 
 
-def also(finding: Finding, **evidence: float) -> Finding:
-    """The same finding with more evidence."""
-    return dataclasses.replace(finding, evidence={**finding.evidence, **evidence})
+def also(finding: Finding, *traits: Trait, **evidence: float) -> Finding:
+    """The same finding with more to it."""
+    return dataclasses.replace(finding, traits=(*finding.traits, *traits), evidence={**finding.evidence, **evidence})
 
 
 def said(history: History, loss: float) -> str:

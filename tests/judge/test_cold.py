@@ -12,7 +12,7 @@ from adaptlr.judge.detect import observe
 from adaptlr.judge.history import History
 from adaptlr.judge.outlook import Lesson, Outlook
 from adaptlr.judge.thresholds import Thresholds
-from adaptlr.records import Finding, Kind, Provenance
+from adaptlr.records import Finding, Kind, Provenance, Trait
 from tests.judge.runs import group, kinds, play, reading
 
 
@@ -212,7 +212,7 @@ def test_who_stands_still_and_has_to_learn_is_told_from_who_does_not(provenance:
     readings = [reading(i, x, group(ratio=1e-4, rho=4.0 / (i + 1), provenance=provenance)) for i, x in enumerate(losses)]
     found = [f for fs in play(readings)[1] for f in fs if f.kind is Kind.TOO_COLD]
     assert found
-    assert all(("to_learn" in f.evidence) == new for f in found)
+    assert all((Trait.TO_LEARN in f.traits) == new for f in found)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from adaptlr.judge.floor import floor_under
 from adaptlr.judge.history import History, advance
 from adaptlr.judge.outlook import Outlook
 from adaptlr.judge.thresholds import Thresholds
-from adaptlr.records import Finding, Kind
+from adaptlr.records import Finding, Kind, Trait
 from tests.judge.runs import group, kinds, play, reading, simple
 
 SIMILARITY = [-0.05 - 0.85 * (1 - 0.9**i) for i in range(40)]  # -0.05 to -0.89, as a cosine similarity is trained
@@ -111,7 +111,7 @@ def test_too_cold(losses: list[float], step: int | None) -> None:
 def test_a_trial_that_the_floor_has_moved_in(loss: float, stands: bool) -> None:
     """What it began with is kept as the user knows it: by then the floor may be lower."""
     history, _ = play(simple([-0.05] * 12 + [loss] * 12))
-    why = Finding(step=12, kind=Kind.TOO_HOT, groups=(0,), stages=(), message="", evidence={"stalled": 16.0})
+    why = Finding(step=12, kind=Kind.TOO_HOT, groups=(0,), stages=(), message="", traits=(Trait.STALLED,))
     slowed = Slowed(finding=why, until=24, loss=-0.05 if not stands else -0.1, groups=(GroupControl(),))
     control, verdict = tried(Control(groups=(GroupControl(),), slowed=slowed), reading(24, loss), history)
     assert (verdict is not None) is stands

@@ -15,7 +15,7 @@ from adaptlr.judge.doubt import acquit, tried
 from adaptlr.judge.history import GroupPast, History
 from adaptlr.judge.outlook import Lesson, Outlook
 from adaptlr.judge.policy import decide, news
-from adaptlr.records import Action, Decision, Finding, Kind, Provenance
+from adaptlr.records import Action, Decision, Finding, Kind, Provenance, Trait
 from tests.judge.runs import group, play, reading, simple
 
 START = Refuge(step=0, certified=True)
@@ -24,8 +24,8 @@ UNSURE = Refuge(step=128, certified=False, per_lr=(4.0,))
 ONE = GroupControl(per_lr=36.0, first_per_lr=36.0, first_lr=1.0)
 
 
-def finding(kind: Kind, *groups: int, step: int = 1, **evidence: float) -> Finding:
-    return Finding(step=step, kind=kind, groups=groups, stages=(), message="seen", evidence=evidence)
+def finding(kind: Kind, *groups: int, step: int = 1, traits: tuple[Trait, ...] = (), **evidence: float) -> Finding:
+    return Finding(step=step, kind=kind, groups=groups, stages=(), message="seen", evidence=evidence, traits=traits)
 
 
 def hot(step: int = 1) -> Finding:
@@ -77,7 +77,7 @@ class TestRollBack:
         assert decision.restored_step == 64
 
     def test_weights_that_were_replaced_from_the_first_steps_on_are_those_of_the_snapshots_too(self) -> None:
-        replaced = finding(Kind.TOO_HOT, 0, step=30, update_ratio=0.5, loss=2.3, level=2.4, replaced=24.0)
+        replaced = finding(Kind.TOO_HOT, 0, step=30, traits=(Trait.REPLACED,), update_ratio=0.5, loss=2.3, level=2.4)
         early = dataclasses.replace(LATER, step=16)
         _, decision = decide(Settings(), Control(groups=(ONE,)), (replaced,), reading(30, 2.3), History(), (START, early))
         assert decision is not None
@@ -85,7 +85,7 @@ class TestRollBack:
 
     def test_weights_that_are_stuck_are_those_of_all_snapshots_since_the_start(self) -> None:
         """Though something was learned before, and though it is late."""
-        stuck = finding(Kind.TOO_HOT, 0, step=100, update_ratio=0.2, loss=1.2, stalled=40.0, stuck=40.0)
+        stuck = finding(Kind.TOO_HOT, 0, step=100, traits=(Trait.STALLED, Trait.STUCK), update_ratio=0.2, loss=1.2)
         history = History(start=(2.3,) * 5, best=1.1, best_age=60, age=100, outlook=Outlook(total_steps=220))
         _, decision = decide(Settings(), Control(groups=(ONE,)), (stuck,), reading(100, 1.2), history, (START, LATER))
         assert decision is not None
@@ -116,7 +116,7 @@ class TestRollBack:
         self, best: float, best_age: int, back_to: int, max_lr: float, rollbacks: int
     ) -> None:
         """Neither early in the run nor the second time; and a learning rate that was good for long is not cut so deep."""
-        lost = finding(Kind.TOO_HOT, 0, step=120, loss=2.0, best=best, start=2.3)
+        lost = finding(Kind.TOO_HOT, 0, step=120, traits=(Trait.LOST,), loss=2.0, best=best, start=2.3)
         history = History(start=(2.3,) * 5, best=best, best_age=best_age, age=100)
         before = Control(groups=(ONE,), rollbacks=rollbacks)
         control, decision = decide(Settings(), before, (lost,), reading(120, 2.0, group(lr=1.0)), history, (START, LATER))
@@ -211,7 +211,7 @@ class TestAcquit:
 
     def rolled_back(self, *, refuges: tuple[Refuge, ...] = (START, LATER), **control: object) -> Control:
         history = History(start=(2.3,) * 5, losses=(0.5, 0.5, 2.0, 2.0, 2.0), best=0.5, best_age=60, age=120)
-        lost = finding(Kind.TOO_HOT, 0, step=120, loss=2.0, best=0.5, start=2.3)
+        lost = finding(Kind.TOO_HOT, 0, step=120, traits=(Trait.LOST,), loss=2.0, best=0.5, start=2.3)
         before = Control(groups=(self.WAS,), **control)  # type: ignore[arg-type]
         after, decision = decide(Settings(), before, (lost,), reading(120, 2.0, group(lr=0.1)), history, refuges)
         assert decision is not None
@@ -288,12 +288,12 @@ class TestUndo:
 
     def broken(self, *refuges: Refuge, raised: bool = True, step: int = 60) -> tuple[Control, Decision]:
         control = Control(groups=(self.SLOW,), acted=True)
-        cold = finding(Kind.TOO_COLD, 0, step=40, walk=1.0)
+        cold = finding(Kind.TOO_COLD, 0, step=40, traits=(Trait.STRAIGHT,), walk=1.0)
         now = reading(40, 2.0, group(lr=0.01, ratio=0.01))
         if raised:
             control, _ = decide(Settings(raise_again=3.0), control, (cold,), now, History(), refuges)
             assert control.scales == pytest.approx((3.0,))
-        broke = finding(Kind.TOO_HOT, 0, step=step, loss=2.0, best=1.9, start=2.3)
+        broke = finding(Kind.TOO_HOT, 0, step=step, traits=(Trait.LOST,), loss=2.0, best=1.9, start=2.3)
         control, decision = decide(Settings(), control, (broke,), reading(step, 2.0, group(lr=0.01)), History(age=step), refuges)
         assert decision is not None
         return control, decision
@@ -331,7 +331,7 @@ class TestUndo:
 class TestSlowDown:
     """A loss that stood at 2.0, at updates of 0.05, under a learning rate of 0.1: doubtful, and 40 steps to give up."""
 
-    STOOD = finding(Kind.TOO_HOT, 0, step=40, loss=2.0, stalled=16.0)
+    STOOD = finding(Kind.TOO_HOT, 0, step=40, traits=(Trait.STALLED,), loss=2.0)
     WAS = GroupControl(per_lr=0.5, first_per_lr=0.5, first_lr=0.1)
     PAST, _ = play(simple([2.0] * 41, 0.05))
 
@@ -398,7 +398,7 @@ class TestSlowDown:
             pytest.param({"found": dataclasses.replace(STOOD, step=20)}, id="little-to-give-up"),
             pytest.param({"slowed_once": True}, id="a-second-time"),
             pytest.param({"raised": Raise(step=4, groups=(WAS,))}, id="after-a-raise-of-ours"),
-            pytest.param({"found": dataclasses.replace(STOOD, evidence={"stalled": 16.0, "died": 0.4})}, id="units-have-died"),
+            pytest.param({"found": dataclasses.replace(STOOD, traits=(Trait.STALLED, Trait.DYING))}, id="units-have-died"),
             pytest.param({"found": hot(40)}, id="no-doubt"),
         ],
     )
@@ -483,13 +483,14 @@ class TestWarm:
 
     @pytest.mark.parametrize("weights", [1_000_000, 110_000_000])
     @pytest.mark.parametrize("old", [[Provenance.MIXED], [Provenance.TRAINED, Provenance.RANDOM]], ids=["one-group", "two-groups"])
-    @pytest.mark.parametrize("sign", ["way", "walk"])
-    def test_a_pretrained_net_with_a_new_head_is_raised_once_and_less(self, old: list[Provenance], weights: int, sign: str) -> None:
+    @pytest.mark.parametrize("signs", [(), (Trait.STRAIGHT,)], ids=["way", "walk"])
+    def test_a_pretrained_net_with_a_new_head_is_raised_once_and_less(
+        self, old: list[Provenance], weights: int, signs: tuple[Trait, ...]
+    ) -> None:
         """All groups by one factor, and to 0.4 of the pace, or to that of a net of this size."""
         outlook = Outlook(weights=weights)
         now = reading(7, 2.3, *[group(i, ratio=5e-5, lr=1e-6, provenance=p) for i, p in enumerate(old)])
-        evidence = {"update_ratio": 5e-5, "to_learn": 1.0, sign: 1e-3}
-        found = dataclasses.replace(finding(Kind.TOO_COLD, *range(len(old))), evidence=evidence)
+        found = finding(Kind.TOO_COLD, *range(len(old)), traits=(*signs, Trait.TO_LEARN), update_ratio=5e-5)
         before = Control(groups=tuple(GroupControl(per_lr=50.0) for _ in old))
         control, decision = decide(Settings(), before, (found,), now, History(outlook=outlook), (START,))
         assert decision is not None
@@ -563,24 +564,22 @@ class TestWarm:
         """Per unit of learning rate the net moves 50 of its weights: the raised step is held under the ceiling, which is lifted."""
         before = Control(groups=(GroupControl(per_lr=50.0, scale=100.0, ceiling=ceiling),), acted=True, raises=1)
         still = reading(20, 2.3, group(ratio=5e-3, lr=1e-6, scale=100.0))
-        control, decision = decide(Settings(), before, (finding(Kind.TOO_COLD, 0, walk=4.0),), still, History(), (START,))
+        control, decision = decide(
+            Settings(), before, (finding(Kind.TOO_COLD, 0, traits=(Trait.STRAIGHT,)),), still, History(), (START,)
+        )
         assert decision is not None
         assert control.scales == pytest.approx((300.0,))
         assert control.groups[0].ceiling == pytest.approx(then)
 
-    @pytest.mark.parametrize(
-        ("evidence", "then"),
-        [({"update_ratio": 2.0, "level": 2.3, "loss": 9.0}, 1 / 3), ({"update_ratio": 0.03, "loss": 2.3, "stalled": 16.0}, 1.0)],
-        ids=["broke-the-run", "stood-still"],
-    )
-    def test_only_a_learning_rate_that_broke_the_run_is_not_gone_back_to(self, evidence: dict[str, float], then: float) -> None:
+    @pytest.mark.parametrize(("traits", "then"), [((), 1 / 3), ((Trait.STALLED,), 1.0)], ids=["broke-the-run", "stood-still"])
+    def test_only_a_learning_rate_that_broke_the_run_is_not_gone_back_to(self, traits: tuple[Trait, ...], then: float) -> None:
         """Lr 1 was too hot, and the search for what may be it in the end goes as far as the verdict was sure."""
-        accused = dataclasses.replace(hot(), evidence=evidence)
+        accused = dataclasses.replace(hot(), traits=traits)
         one = Control(groups=(GroupControl(per_lr=0.01, first_per_lr=0.01),))
         control, _ = decide(Settings(), one, (accused,), reading(20, 2.3, group(ratio=0.01, lr=1.0)), History(), (START,))
         for _ in range(8):
             now = reading(40, 2.3, group(ratio=0.001, lr=1.0, scale=control.scales[0]))
-            cold = finding(Kind.TOO_COLD, 0, walk=4.0)
+            cold = finding(Kind.TOO_COLD, 0, traits=(Trait.STRAIGHT,))
             control, _ = decide(Settings(), control, (cold,), now, History(), (START,))
         assert min(control.scales[0], 1.0) == pytest.approx(then)
 
@@ -598,7 +597,9 @@ class TestWarm:
         scales = []
         for _ in range(3):
             now = reading(60, loss, group(ratio=5e-4, lr=1.0, scale=control.scales[0]))
-            control, decision = decide(Settings(), control, (finding(Kind.TOO_COLD, 0, walk=4.0),), now, past, (START,))
+            control, decision = decide(
+                Settings(), control, (finding(Kind.TOO_COLD, 0, traits=(Trait.STRAIGHT,)),), now, past, (START,)
+            )
             scales += [control.scales[0]] * (decision is not None)
         assert scales[: len(then)] == pytest.approx(then)
         assert len(scales) == (3 if len(then) > 1 else 1), "each time by no more than a search does, or never again"
