@@ -231,6 +231,9 @@ def _refuge(
         if before:
             return before[-1]
     first_time = control.rollbacks == 0 or ruined_by_data
+    had_learned = [r for r in certified if history.over_floor(r.level) < _LEARNED * history.start_level]
+    if had_learned and control.rollbacks == 1 and Trait.REPLACED not in finding.traits:  # that is not given up at once
+        return had_learned[-1]
     early = Trait.REPLACED in finding.traits or (slow and reading.step < settings.early_steps)
     return certified[-1] if certified and first_time and not early else refuges[0]
 

@@ -64,6 +64,28 @@ class TestRollBack:
         assert after.groups[0].max_lr == pytest.approx(0.1 / 3)
         assert after.rollbacks == 2
 
+    @pytest.mark.parametrize(
+        ("had", "level", "traits", "restored"),
+        [
+            pytest.param(1, 0.6, (), 64, id="had-learned"),
+            pytest.param(1, 1.5, (), 0, id="had-not"),
+            pytest.param(1, math.nan, (), 0, id="not-known"),
+            pytest.param(2, 0.6, (), 0, id="the-third-time"),
+            pytest.param(1, 0.6, (Trait.REPLACED,), 0, id="other-weights"),
+        ],
+    )
+    def test_what_a_net_had_learned_is_not_given_up_the_second_time(
+        self, had: int, level: float, traits: tuple[Trait, ...], restored: int
+    ) -> None:
+        """As where half of a net is unfrozen in mid-run, and its first steps are twice too large."""
+        before = Control(groups=(dataclasses.replace(ONE, scale=0.1, ceiling=0.01, max_lr=0.1),), rollbacks=had, acted=True)
+        history = History(start=(2.3,) * 5, losses=(2.0,) * 5, age=5)
+        refuges = (START, dataclasses.replace(LATER, level=level), UNSURE)
+        broke = dataclasses.replace(hot(200), traits=traits)
+        _, decision = decide(Settings(), before, (broke,), reading(200, 9.0, group(lr=1.0)), history, refuges)
+        assert decision is not None
+        assert decision.restored_step == restored
+
     def test_slow_damage_early_in_the_run_starts_over_and_cuts_deeper(self) -> None:
         collapsed = finding(Kind.COLLAPSE, 0, step=100)
         start = Control(groups=(dataclasses.replace(ONE, per_lr=0.1, first_per_lr=0.1),))
@@ -119,7 +141,8 @@ class TestRollBack:
         lost = finding(Kind.TOO_HOT, 0, step=120, traits=(Trait.LOST,), loss=2.0, best=best, start=2.3)
         history = History(start=(2.3,) * 5, best=best, best_age=best_age, age=100)
         before = Control(groups=(ONE,), rollbacks=rollbacks)
-        control, decision = decide(Settings(), before, (lost,), reading(120, 2.0, group(lr=1.0)), history, (START, LATER))
+        later = dataclasses.replace(LATER, level=math.nan)
+        control, decision = decide(Settings(), before, (lost,), reading(120, 2.0, group(lr=1.0)), history, (START, later))
         assert decision is not None
         assert decision.restored_step == back_to
         assert control.groups[0].max_lr == pytest.approx(max_lr)
