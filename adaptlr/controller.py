@@ -120,7 +120,7 @@ class Controller:
         self._device = torch.device(snapshot_device) if snapshot_device is not None else None
         self._port = TorchOptimizer(optimizer, self._device) if isinstance(optimizer, torch.optim.Optimizer) else optimizer
         _check_types(self._model, self._port)
-        self._scales = scaler is not None
+        self._has_scaler = scaler is not None
         self._extras = all_of(scaler, also)
         self._announce = announce or _warn
         self._observer = Observer(self._model, self._port, stages, self.sampling, self._ranks)
@@ -304,7 +304,7 @@ class Controller:
             )
         self._losses.append(value)
         if not self._observer.stepped:  # gradients are being accumulated, or a GradScaler skipped the step
-            if self._scales:
+            if self._has_scaler:
                 self._observer.submit_without_step(value, epoch, self.scales, self._claim())
                 self._judge_what_has_come()
             elif self._ranks is not None and self._ranks.in_join:
@@ -331,7 +331,7 @@ class Controller:
                 "so nothing can be judged: give Controller the optimizer whose step() changes the weights. Weights that change "
                 "without one, as in the ways of torch.func, cannot be watched: copy gradients to p.grad and call optimizer.step()"
             )
-        elif not self._scales and not torch.stack([x.to("cpu") for x in self._losses[_LONGEST_WAIT // 2 :]]).isfinite().any():
+        elif not self._has_scaler and not torch.stack([x.to("cpu") for x in self._losses[_LONGEST_WAIT // 2 :]]).isfinite().any():
             text = (
                 f"no optimizer step in {_LONGEST_WAIT} batches, and for long no loss that is finite: if a GradScaler skips those "
                 "steps, it will skip all others too. Give it to the Controller, Controller(..., scaler=scaler): then the run goes "
@@ -573,9 +573,9 @@ def _check_types(model: object, port: object) -> None:
         )
 
 
-def _one_each(peak_lrs: Sequence[float], n_groups: int) -> tuple[float, ...]:
+def _one_each(peak_lrs: Sequence[float] | float, n_groups: int) -> tuple[float, ...]:
     """The largest learning rate of each group."""
-    peaks = tuple(peak_lrs) if isinstance(peak_lrs, Sequence) else (peak_lrs,)
+    peaks = (float(peak_lrs),) if isinstance(peak_lrs, int | float) else tuple(peak_lrs)
     if len(peaks) != n_groups:
         raise ValueError(f"peak_lrs is to have one learning rate for each of the optimizer's {n_groups} groups, got {peak_lrs!r}")
     return peaks

@@ -423,11 +423,12 @@ class TestBadInput:
         with pytest.raises(TypeError, match=r"the second is to be a torch.optim.Optimizer, got list"):
             Controller(self.model, list(self.model.parameters()))  # type: ignore[arg-type]
 
-    @pytest.mark.parametrize("peaks", [0.1, [0.1, 0.2], []])
+    @pytest.mark.parametrize("peaks", [0.1, [0.1], (0.1,), np.array([0.1]), torch.tensor([0.1])])
+    def test_one_peak_for_each_group_may_come_as_it_likes(self, peaks: Any) -> None:
+        assert Controller(self.model, self.optimizer(), peak_lrs=peaks)._history.outlook.peak_lrs == pytest.approx((0.1,))
+
+    @pytest.mark.parametrize("peaks", [[0.1, 0.2], []])
     def test_not_one_peak_for_each_group(self, peaks: Any) -> None:
-        if isinstance(peaks, float):  # is taken for what is meant, where there is one group
-            Controller(self.model, self.optimizer(), peak_lrs=peaks)  # type: ignore[arg-type]
-            return
         with pytest.raises(
             ValueError, match=rf"one learning rate for each of the optimizer's 1 groups, got {re.escape(repr(peaks))}"
         ):
