@@ -102,7 +102,7 @@ class AdaptLR(TqdmFits, pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Here rather than in on_fit_start: a checkpoint's optimizer state is in place, and the sanity check is over.
-        optimizer, wrapped = self._optimizer_of(trainer), trainer.strategy.model
+        optimizer = self._optimizer_of(trainer)
         self._begin(
             self._model_of(pl_module),
             optimizer,
@@ -110,7 +110,7 @@ class AdaptLR(TqdmFits, pl.Callback):
             peak_lrs=peak_lrs(optimizer),
             scaler=getattr(trainer.precision_plugin, "scaler", None),
             beside=_averages(trainer),
-            process_group=None if wrapped is None else group_of(wrapped),
+            process_group=group_of(trainer.strategy.model),
         )
 
     def on_train_batch_end(

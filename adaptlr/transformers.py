@@ -80,7 +80,7 @@ class AdaptLR(TqdmFits, TrainerCallback):
             steps_left=state.max_steps - state.global_step,
             peak_lrs=peak_lrs(kwargs["optimizer"]),
             scaler=trainer.accelerator.scaler,
-            process_group=None if (wrapped := trainer.model_wrapped) is None else group_of(wrapped),
+            process_group=group_of(trainer.model_wrapped),
         )
         self._trainer = trainer
         # No event follows an error or Ctrl-C, so we stand where they pass: an epoch has its batches and their loading within it.

@@ -49,9 +49,9 @@ def left_alone(model: nn.Module, group: dist.ProcessGroup | None = None) -> str 
     )
 
 
-def group_of(model: nn.Module) -> dist.ProcessGroup | None:
+def group_of(model: nn.Module | None) -> dist.ProcessGroup | None:
     """The process group of a model's DDP wrapper; None if it has none. Adapters ask, whose framework hides the wrapper."""
-    ddp = _ddp(model)
+    ddp = None if model is None else _ddp(model)
     return None if ddp is None else cast(dist.ProcessGroup, ddp.process_group)
 
 

@@ -374,10 +374,11 @@ def _warm(
     lost = Kind.RUINED in dict(control.last_said)  # what it had learned, if anything, and with it what would be spared
     random = lost or (not learned and all(g.provenance is Provenance.RANDOM for g in moving))
     ours = control.rollbacks > 0 and not learned and all(control.groups[g.index].scale < 1.0 for g in moving)
-    if not random and not ours and control.acted:
+    free = random or ours
+    if not free and control.acted:
         return control, None
     known = history.known_cold(moving)
-    if not random and not ours and Trait.TO_LEARN not in finding.traits and known is None:
+    if not free and Trait.TO_LEARN not in finding.traits and known is None:
         done = "its weights are not (all) random, so this may be meant: nothing was changed"
         return control, _decision(Action.HOLD, control, control, finding, done)
     judged = told_by([(g, history.past(g.index)) for g in moving])
@@ -386,7 +387,7 @@ def _warm(
     # at once, on a ramp too, whose own steps are too small for a warm-up: what is above the ceiling later is cut as it comes
     target = settings.raise_frac * loosened(_pace(settings, history, reading, fastest), control.groups[fastest.index].progress)
     wanted = target / ratio if ratio > 0 else 1e3
-    searching = (random or ours) and Trait.STRAIGHT in finding.traits
+    searching = free and Trait.STRAIGHT in finding.traits
     least = settings.raise_again if searching else 1.0
     factor = min(max(wanted, least), known or 1e6)
     if ours and not random:  # back to what was asked for, and no further

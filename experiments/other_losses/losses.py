@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from experiments.other_losses.task import N_DIGITS, Task, digits, mlp
+from experiments.other_losses.task import N_DIGITS, Task, classify, digits, mlp, trained
 
 # ---------------------------------------------------------------------- a density: below zero
 
@@ -331,17 +331,7 @@ def _digits_from(first: int, last: int) -> tuple[Tensor, ...]:
 @lru_cache
 def _reader_of_five() -> RowReader:
     """Trained on the digits 0 to 4."""
-    x, y = _digits_from(0, 4)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(7)
-        net = RowReader()
-        optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
-        for _ in range(300):
-            index = torch.randint(len(x), (64,))
-            optimizer.zero_grad()
-            functional.cross_entropy(net(x[index]), y[index]).backward()
-            optimizer.step()
-    return net
+    return trained(RowReader, _digits_from(0, 4), classify, lr=1e-3)
 
 
 def _adapted_reader() -> nn.Module:
@@ -355,11 +345,6 @@ def _adapted_reader() -> nn.Module:
             think[i] = Adapter(layer)
     net.head = nn.Linear(64, 10)
     return net
-
-
-def _class(net: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-    x, y = batch
-    return functional.cross_entropy(net(x), y)
 
 
 LOSSES = (
@@ -493,7 +478,7 @@ LOSSES = (
         data=lambda: _digits_from(5, 9),
         n_train=700,
         net=_adapted_reader,
-        loss=_class,
+        loss=classify,
         steps=240,
         loops=(("adamw", "one-cycle"), ("sgd", "flat")),
     ),

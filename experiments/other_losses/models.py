@@ -10,7 +10,7 @@ from sklearn.datasets import make_moons
 from torch import Tensor, nn
 from torch.nn import functional
 
-from experiments.other_losses.task import N_DIGITS, Task, digits, mlp
+from experiments.other_losses.task import N_DIGITS, Task, classify, digits, mlp, trained
 
 # ---------------------------------------------------------------------- softmax regression, and a probe, both from zeros
 
@@ -119,16 +119,7 @@ def _next_token(net: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
 def _well_read() -> Reader:
     """Trained on two kinds of sequences."""
     (one,), (other,) = _sequences(3, 1), _sequences(5, 2)
-    both = torch.cat([one, other])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(7)
-        net = Reader()
-        optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3)
-        for _ in range(300):
-            optimizer.zero_grad()
-            _next_token(net, (both[torch.randint(len(both), (64,))],)).backward()
-            optimizer.step()
-    return net
+    return trained(Reader, (torch.cat([one, other]),), _next_token, lr=2e-3)
 
 
 def _prompted() -> nn.Module:
@@ -151,11 +142,6 @@ def _moons() -> tuple[Tensor, ...]:
     return torch.from_numpy(x).float(), torch.from_numpy(y).float()[:, None]
 
 
-def _class(net: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-    x, y = batch
-    return functional.cross_entropy(net(x), y)
-
-
 def _yes_or_no(net: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
     x, y = batch
     return functional.binary_cross_entropy_with_logits(net(x), y)
@@ -168,7 +154,7 @@ MODELS = (
         data=_pixels,
         n_train=N_DIGITS,
         net=lambda: nn.Sequential(nn.Flatten(), _zero(nn.Linear(64, 10))),
-        loss=_class,
+        loss=classify,
         steps=200,
         loops=(("adam", "flat"), ("sgd", "cosine")),
     ),
@@ -178,7 +164,7 @@ MODELS = (
         data=_features,
         n_train=N_DIGITS,
         net=lambda: nn.Sequential(_zero(nn.Linear(256, 10))),
-        loss=_class,
+        loss=classify,
         steps=200,
         loops=(("adamw", "cosine"), ("sgd", "flat")),
     ),
@@ -209,7 +195,7 @@ MODELS = (
         data=_pixels,
         n_train=N_DIGITS,
         net=_small,
-        loss=_class,
+        loss=classify,
         steps=300,
         loops=(("adam", "flat"), ("sgd", "cosine")),
     ),

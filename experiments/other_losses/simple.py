@@ -3,7 +3,7 @@
     python -m experiments.other_losses.simple [--seeds 0,1] [--tasks softmax,prompts] [--out runs/simple] [--quick]
 
 Softmax regression and a probe from zeros, a single image, prompts for a frozen net, two small nets: six tasks, two optimizers and
-schedules each, learning rates from 1e-6 to 10, with and without adaptlr; 384 runs with two seeds, some eight minutes on two cores.
+schedules each, learning rates from 1e-6 to 10, with and without adaptlr; 384 runs with two seeds, some five minutes on two cores.
 --quick takes one task. The folder gets ``table.csv`` and ``summary.json``, as those of :mod:`experiments.other_losses`.
 """
 

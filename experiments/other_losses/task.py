@@ -6,11 +6,12 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
+from torch.nn import functional
 
 Loss = Callable[[Any, tuple[Tensor, ...]], Tensor]
 
@@ -48,6 +49,28 @@ def mlp(*sizes: int, act: type[nn.Module] = nn.ReLU) -> nn.Sequential:
     for a, b in itertools.pairwise(sizes):
         layers += [nn.Linear(a, b), act()]
     return nn.Sequential(*layers[:-1])
+
+
+def classify(net: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
+    x, y = batch
+    return functional.cross_entropy(net(x), y)
+
+
+Net = TypeVar("Net", bound=nn.Module)
+
+
+def trained(make: Callable[[], Net], data: tuple[Tensor, ...], loss: Loss, *, lr: float) -> Net:
+    """A net that was trained before, the same one each time; the generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        net = make()
+        optimizer = torch.optim.AdamW(net.parameters(), lr=lr)
+        for _ in range(300):
+            index = torch.randint(len(data[0]), (64,))
+            optimizer.zero_grad()
+            loss(net, tuple(t[index] for t in data)).backward()
+            optimizer.step()
+    return net
 
 
 @lru_cache
