@@ -472,7 +472,8 @@ class Controller:
         self._certify(reading, findings)
         self._control, new = news(self.settings, self._control, findings, once=self._history.outlook.contested)
         if not (self.act and may_act):
-            self._tell(new if self.act else self._advised(new, reading), new)
+            told = new if self.act else self._advised(new, reading)
+            self._tell(told, told)
             return
         self._control, decision = acquit(self._control, reading, self._history)
         self._control, stands = tried(self._control, reading, self._history)
