@@ -95,11 +95,9 @@ def _events(trace: Trace) -> str:
 
 def _event(record: Finding | Decision) -> str:
     words = escape(record.message)
-    if isinstance(record, Finding):
-        what = f"found: {escape(record.kind)}"
-    else:
-        what = f"<b>{escape(short(record))}</b>"
-        words += f"<br>Next time: <code>{escape(record.advice)}</code>" if record.advice else ""
+    what = f"found: {escape(record.kind)}" if isinstance(record, Finding) else f"<b>{escape(short(record))}</b>"
+    if record.advice:
+        words += f"<br>Next time: <code>{escape(record.advice.removeprefix('Next time: '))}</code>"
     return f"<tr><td>{record.step}</td><td>{what}</td><td>{words}</td></tr>"
 
 

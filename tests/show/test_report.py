@@ -6,10 +6,11 @@ import base64
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from adaptlr.records import Finding, Kind
+from adaptlr.records import Action, Decision, Finding, Kind
 from adaptlr.show.report import html_report
 from adaptlr.show.table import text_table
 from adaptlr.trace import Trace
@@ -26,6 +27,21 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     ]
     assert html_report(runs, path, title="Is it <better>?", intro="One run & its twin.") == path
     return path.read_text(encoding="utf-8")
+
+
+def test_advice_is_said_once_of_what_was_done_and_of_what_was_only_watched(tmp_path: Path) -> None:
+    advice = "Next time: a learning rate of about 0.002"
+    found = Finding(step=3, kind=Kind.TOO_HOT, groups=(0,), stages=(), message="seen", advice=advice)
+    same: dict[str, Any] = {"scales_before": (1.0,), "scales_after": (0.1,), "findings": (Kind.TOO_HOT,)}
+    done = Decision(step=3, action=Action.RESCALE, message="done", advice=advice, **same)
+    for record in (found, done):
+        trace = Trace()
+        trace.append(record)
+        text = html_report([("run", trace, {})], tmp_path / f"{record.message}.html", title="", intro="").read_text(
+            encoding="utf-8"
+        )
+        assert text.count("Next time") == 1
+        assert "<code>a learning rate of about 0.002</code>" in text
 
 
 def test_golden_text(page: str) -> None:
