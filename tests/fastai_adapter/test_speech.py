@@ -73,4 +73,4 @@ def test_watching_alone_warns_too() -> None:
     cb = AdaptLR(act=False)
     with pytest.warns(AdaptLRWarning) as caught:
         learner().fit(1, 10.0, cbs=cb)
-    assert [str(w.message) for w in caught] == [f.message for f in cb.findings]
+    assert [str(w.message) for w in caught] == [str(f) for f in cb.findings]
