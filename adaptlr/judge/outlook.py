@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _PACE = 0.04  # update ratio x steps^(1/4) that is safe to begin with: 0.011 in 160 steps, 0.0034 in 20,000
-_PACE_RANGE = (1e-4, 0.03)
-_FEW_STEPS = 16  # no pace is set for fewer
+_BRIEF = 64  # steps; in fewer it grows with their root: there is not the time to walk at random
+_FEW_STEPS = 8  # no pace is set for fewer
 _UNKNOWN_PACE = 0.01  # of a run of unknown length: that of 256 steps, until it has made as many
 _LARGE, _POWER = 1e7, 0.6  # weights from which a pretrained net takes the smaller steps the larger it is, and by what power: not
 # measured here, but chosen so that what is usual with Adam, 2e-5 for 1e8 weights and 2e-6 for 7e9, looks as good as it is
@@ -88,13 +88,18 @@ class Outlook:
         """The update ratio that a group should have at its schedule's peak, for what is left of the run.
 
         The more steps there are, the smaller each may be: a net's way is part walk, part random walk.
+
+        Source: the gauntlet; brief runs: ``python -m experiments.brief``.
+
+        >>> [round(Outlook(total_steps=n + 1).pace(0, 0, lr=1.0, resting=True, seen=1.0), 4) for n in (4, 16, 64, 20_000)]
+        [0.04, 0.0283, 0.0141, 0.0034]
         """
         ahead = self.ahead(index, step, lr=lr, resting=resting, seen=seen)
         if ahead is None:  # taken to be half over, once it is longer than that
             return min(_UNKNOWN_PACE, _PACE / (step + 1) ** 0.25)
         at_peak = ahead * lr / self.peak(index, seen)
-        low, high = _PACE_RANGE
-        return min(max(_PACE / max(at_peak, _FEW_STEPS) ** 0.25, low), high)
+        steps = max(at_peak, _FEW_STEPS)
+        return _PACE / steps**0.25 * max(1.0, _BRIEF / steps) ** 0.25
 
     @property
     def small_steps(self) -> float:

@@ -79,10 +79,11 @@ def found(
         pytest.param({"ratio": 1e-3, "losses": [2.3 * 0.9**i for i in range(160)]}, None, id="has-learned-all-the-same"),
         pytest.param({"ratio": 2e-4, "outlook": Outlook()}, 48, id="of-unknown-length"),
         pytest.param({"ratio": 1.5e-3, "outlook": Outlook(), "losses": LITTLE}, None, id="of-unknown-length-and-not-that-slow"),
-        pytest.param({"ratio": 1.9e-3, "outlook": Outlook(total_steps=63), "steps": 63}, 15, id="of-a-brief-run"),
+        pytest.param({"ratio": 1.9e-3, "outlook": Outlook(total_steps=63), "steps": 63}, 14, id="of-a-brief-run"),
         pytest.param({"ratio": 2.1e-3, "outlook": Outlook(total_steps=63), "steps": 63}, None, id="enough-of-a-brief-run"),
-        pytest.param({"ratio": 1.1e-3, "outlook": Outlook(total_steps=24), "steps": 24}, 15, id="of-a-very-brief-one"),
-        pytest.param({"ratio": 1.5e-3, "outlook": Outlook(total_steps=24), "steps": 24}, None, id="enough-of-a-very-brief-one"),
+        pytest.param({"ratio": 2.4e-3, "outlook": Outlook(total_steps=40), "steps": 40}, 9, id="after-a-quarter-of-a-brief-one"),
+        pytest.param({"ratio": 3.2e-3, "outlook": Outlook(total_steps=24), "steps": 24}, 7, id="of-a-very-brief-one"),
+        pytest.param({"ratio": 3.4e-3, "outlook": Outlook(total_steps=24), "steps": 24}, None, id="enough-of-a-very-brief-one"),
         pytest.param({"ratio": 1e-4, "outlook": Outlook(total_steps=23), "steps": 23}, None, id="too-brief-a-run-to-tell"),
     ],
 )
@@ -367,7 +368,14 @@ class TestOutlook:
         ahead = outlook.ahead(0, step, lr=lr, resting=True, seen=lr)
         assert ahead is not None
         assert 0 <= ahead <= (total - step) * peak * (1 + 1e-9)
-        assert 1e-4 <= outlook.pace(0, step, lr=lr, resting=True, seen=lr) <= 0.03
+        assert 1e-4 <= outlook.pace(0, step, lr=lr, resting=True, seen=lr) <= 0.04
+
+    @given(steps=st.integers(1, 10**6), more=st.integers(1, 100))
+    def test_the_longer_a_run_the_slower_and_the_further_it_goes(self, steps: int, more: int) -> None:
+        """At its pace, a run of more steps takes none that is larger, and yet has a longer way."""
+        pace, later = (Outlook(total_steps=n + 1).pace(0, 0, lr=1.0, resting=True, seen=1.0) for n in (steps, steps + more))
+        assert later <= pace
+        assert later * (steps + more) > pace * steps
 
     @pytest.mark.parametrize(("step", "pace"), [(0, 0.01), (255, 0.01), (4095, 0.005), (2_559_999, 0.001)])
     def test_of_unknown_length_it_is_that_of_a_run_that_is_half_over_once_it_is_long(self, step: int, pace: float) -> None:
