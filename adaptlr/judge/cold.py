@@ -137,8 +137,8 @@ def _too_straight(history: History, reading: Reading, moving: Moving, limits: Th
     helped = search is not None and search.helped
     if helped and still < bar and slack(history, reading, limits):
         return _takes_back(reading, moving, still)
-    if not helped and idle(history, reading, moving, limits):
-        return _learns_nothing(history, reading, moving)
+    if idle(history, reading, moving, limits, helped=helped):
+        return _learns_nothing(history, reading, moving, helped=helped)
     if helped and (aligned := _aligned(moving, bar, limits)):
         return _the_same_way(reading, aligned)
     if search is not None and history.falling(limits.search_steps, search.falling):
@@ -149,14 +149,18 @@ def _too_straight(history: History, reading: Reading, moving: Moving, limits: Th
     return _straight_on(reading, ours, helped=True) if ours else None
 
 
-def _learns_nothing(history: History, reading: Reading, moving: Moving) -> Finding:
+def _learns_nothing(history: History, reading: Reading, moving: Moving, *, helped: bool) -> Finding:
     still, pace = _pace_of(moving), min(history.pace_now(g, reading) for g, _ in moving)
     run = "a run of this length" if history.outlook.total_steps is not None else "a run that is half over, its length being unknown"
     text = (
-        f"too cold: no group moves more than {number(still)} of its weight a step, where {number(pace)} would be usual for {run}, "
-        f"and the loss has hardly come down"
+        f"{_too_cold_again(helped)}: no group moves more than {number(still)} of its weight a step, where {number(pace)} would be "
+        f"usual for {run}, and the loss has hardly come down"
     )
     return _cold(reading, moving, text, update_ratio=still, pace=pace)
+
+
+def _too_cold_again(helped: bool) -> str:
+    return "still too cold" if helped else "too cold"
 
 
 def _pace_of(moving: Moving) -> float:
@@ -227,7 +231,7 @@ def _the_same_way(reading: Reading, moving: Moving) -> Finding:
 def _hardly_moves(reading: Reading, moving: Moving, sign: str, *, helped: bool, **evidence: float) -> Finding:
     still = _pace_of(moving)
     subject = "it moves no" if len(moving) == 1 < len(reading.groups) else "no group moves"
-    text = f"{'still ' if helped else ''}too cold: {subject} more than {number(still)} of its weight a step, and {sign}"
+    text = f"{_too_cold_again(helped)}: {subject} more than {number(still)} of its weight a step, and {sign}"
     return _cold(reading, moving, text, traits=(Trait.STRAIGHT,), update_ratio=still, **evidence)
 
 

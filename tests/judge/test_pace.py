@@ -214,6 +214,24 @@ def test_what_has_learned_nothing_is_given_the_pace() -> None:
     assert ratios[40] == pytest.approx(0.0119, rel=0.01)
 
 
+@pytest.mark.parametrize(("fades_to", "again"), [(0.25, [32]), (0.6, [])])
+def test_what_was_raised_is_raised_again_where_its_steps_have_become_small(fades_to: float, again: list[int]) -> None:
+    """Gradients fade after the first steps, as of a table of embeddings, and nothing has been learned."""
+    history, control, done = History(outlook=KNOWN), Control(groups=(GroupControl(),)), list[Decision]()
+    for i in range(90):
+        scale = control.groups[0].scale
+        ratio = 1e-5 * scale * (1.0 if i < 20 else fades_to) if len(done) < 2 else 0.012
+        now = reading(i, 2.1 if i > 8 else 2.3, group(ratio=ratio, scale=scale, rho=100.0))
+        history, findings = observe(history, now, Thresholds())
+        control = measured(Settings(), control, history, now)
+        control, decision = decide(Settings(), control, findings, now, history, ())
+        if decision:
+            done.append(decision)
+            history = history.rescaled((0,))
+    assert [d.step for d in done[1:]] == again
+    assert all("still too cold" in d.message and "would be usual" in d.message for d in done[1:])
+
+
 @pytest.mark.parametrize(
     ("ratio", "known", "unknown"),
     [
