@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 import types
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -164,26 +165,21 @@ class TorchOptimizer:
     def multiply_lr(self, scales: Sequence[float]) -> Callable[[], None]:
         if all(scale == 1.0 for scale in scales):
             return _nothing
-        undo: list[tuple[dict[str, Any], Any, Tensor | None]] = []
+        undo: list[Callable[[], None]] = []
         lrs = Counter(id(g["lr"]) for g in self.optimizer.param_groups)
         for group, scale in zip(self.optimizer.param_groups, scales, strict=False):
             if scale == 1.0:
                 continue
             lr = group["lr"]
             if isinstance(lr, Tensor) and lrs[id(lr)] == 1:  # torch gives one tensor to all groups: that one is not written to
-                undo.append((group, lr, lr.detach().clone()))
-                with torch.no_grad():
-                    lr.mul_(scale)
+                undo.append(_scale_tensor(group, lr, scale))
             else:
-                undo.append((group, lr, None))
-                group["lr"] = lr * scale
+                group["lr"] = scaled = lr * scale
+                undo.append(functools.partial(_put_back_number, group, lr, scaled))
 
         def put_back_lr() -> None:
-            for group, lr, value in undo:
-                if value is not None:
-                    with torch.no_grad():
-                        lr.copy_(value)
-                group["lr"] = lr
+            for each in undo:
+                each()
 
         return put_back_lr
 
@@ -213,13 +209,24 @@ class TorchOptimizer:
             failed()
 
         hide: Any = torch.compiler.disable  # a step may be compiled: what we do around it stays out of the graph
-        hooks = self.optimizer.register_step_pre_hook(hide(begins)), self.optimizer.register_step_post_hook(hide(ends))
-        leave_errors = _on_error(self.optimizer, fails)
+        pre, post = self.optimizer.register_step_pre_hook(hide(begins)), self.optimizer.register_step_post_hook(hide(ends))
+
+        def innermost() -> None:
+            """The user's own hooks, whenever they were made, see the learning rates and gradients that are theirs."""
+            before_it: Any = self.optimizer._optimizer_step_pre_hooks  # ordered dictionaries
+            after_it: Any = self.optimizer._optimizer_step_post_hooks
+            if pre.id in before_it:
+                before_it.move_to_end(pre.id)
+            if post.id in after_it:
+                after_it.move_to_end(post.id, last=False)
+
+        innermost()
+        leave = _stand_before(self.optimizer, hide(innermost), fails)
 
         def end() -> None:
-            leave_errors()
-            for hook in hooks:
-                hook.remove()
+            leave()
+            pre.remove()
+            post.remove()
 
         return end
 
@@ -275,8 +282,32 @@ def _shrinks(kind: type[torch.optim.Optimizer]) -> bool:
     return not any(c.__name__ in _NORMALISED for c in kind.__mro__)  # a user's own kind of RMSprop decays as RMSprop does
 
 
-def _on_error(optimizer: torch.optim.Optimizer, failed: Callable[[], None]) -> Callable[[], None]:
-    """Have ``failed`` called when a step raises, for which torch has no hook; returns what ends that.
+def _scale_tensor(group: dict[str, Any], lr: Tensor, scale: float) -> Callable[[], None]:
+    """Multiply it in place, and return what puts it back. What the optimizer itself has multiplied it by meanwhile stays."""
+    value = lr.detach().clone()
+    with torch.no_grad():
+        scaled = lr.mul_(scale).clone()
+
+    def put_back() -> None:
+        with torch.no_grad():
+            lr.copy_(torch.where(lr == scaled, value, value * (lr / scaled)))
+        group["lr"] = lr
+
+    return put_back
+
+
+def _put_back_number(group: dict[str, Any], lr: Any, scaled: Any) -> None:
+    """As it was, unless the optimizer itself has written another within its step: that is a multiple of ours, or its own."""
+    now = group["lr"]
+    if now is scaled or isinstance(now, Tensor) or isinstance(lr, Tensor) or now == scaled:
+        group["lr"] = lr
+    elif min(now, scaled, lr) > 0 and abs(math.log(now / scaled)) < abs(math.log(now / lr)):
+        group["lr"] = lr * (now / scaled)
+
+
+def _stand_before(optimizer: torch.optim.Optimizer, begins: Callable[[], None], failed: Callable[[], None]) -> Callable[[], None]:
+    """Have ``begins`` called before a step and its hooks, and ``failed`` when one raises; returns what ends that. torch has hooks
+    for neither.
 
     A method in front of the optimizer's own, as schedulers put one there: theirs may stand before or behind it. Whoever takes the
     place away (Accelerate, after a step that was skipped) takes this call away, and nothing else.
@@ -285,6 +316,8 @@ def _on_error(optimizer: torch.optim.Optimizer, failed: Callable[[], None]) -> C
 
     @functools.wraps(plain)  # schedulers look for their mark on it, and GradScaler at its signature
     def step(_: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> Any:
+        if active:
+            begins()
         try:
             return plain(*args, **kwargs)
         except BaseException:

@@ -16,20 +16,8 @@ from torch.optim import lr_scheduler
 from adaptlr.act.optimizer import TorchOptimizer
 from adaptlr.act.scale import StepScale
 from tests.act.nets import OPTIMIZERS, Maker, batches, bits, net, train
+from tests.act.noting import Noting
 from tests.act.schedulers import SCHEDULERS, STEPS
-
-
-class Spy(torch.optim.SGD):
-    """Notes the learning rates that its step works with."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.inside: list[list[float]] = []
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
-        self.inside.append([float(g["lr"]) for g in self.param_groups])
-        return super().step(closure)
 
 
 def params(n: int = 2) -> list[nn.Parameter]:
@@ -50,7 +38,7 @@ class TestInsideAndOutside:
         self, groups: list[tuple[float, float]], tensors: bool
     ) -> None:
         lrs: list[Any] = [torch.tensor(lr, dtype=torch.float64) if tensors else lr for lr, _ in groups]
-        optimizer = Spy([{"params": [p], "lr": lr} for p, lr in zip(params(len(groups)), lrs, strict=True)])
+        optimizer = Noting([{"params": [p], "lr": lr} for p, lr in zip(params(len(groups)), lrs, strict=True)])
         with scaled(optimizer, *(s for _, s in groups)):
             for _ in range(3):
                 optimizer.step()
@@ -60,16 +48,16 @@ class TestInsideAndOutside:
 
     def test_a_tensor_is_written_to_in_place_for_the_step(self) -> None:
         """A compiled step and a captured graph go on reading that tensor."""
-        lr, during = torch.tensor(0.5), []
-        optimizer = Spy(params(1), lr=lr)
+        lr = torch.tensor(0.5)
+        optimizer = Noting(params(1), lr=lr)
         with scaled(optimizer, 0.25):
-            optimizer.register_step_pre_hook(lambda *_: during.append((optimizer.param_groups[0]["lr"] is lr, lr.item())))
             optimizer.step()
-        assert set(during) == {(True, 0.125)}
+        assert optimizer.inside == [[0.125]]
+        assert optimizer.worked_with[0] is lr
 
     def test_one_tensor_given_to_all_groups_is_multiplied_once_for_each(self) -> None:
         a, b = params()
-        optimizer = Spy([{"params": [a]}, {"params": [b]}], lr=torch.tensor(1.0))
+        optimizer = Noting([{"params": [a]}, {"params": [b]}], lr=torch.tensor(1.0))
         shared = optimizer.param_groups[0]["lr"]
         assert optimizer.param_groups[1]["lr"] is shared  # torch's doing
         with scaled(optimizer, 0.5, 0.25):
@@ -80,13 +68,11 @@ class TestInsideAndOutside:
 
     @pytest.mark.parametrize("lr", [0.1, torch.tensor(0.1)], ids=["float", "tensor"])
     def test_a_scale_of_1_touches_nothing(self, lr: Any) -> None:
-        during = []
-        optimizer = Spy(params(1), lr=lr)
+        optimizer = Noting(params(1), lr=lr)
         version = lr._version if isinstance(lr, Tensor) else None
         with scaled(optimizer, 1.0):
-            optimizer.register_step_pre_hook(lambda *_: during.append(optimizer.param_groups[0]["lr"]))
             optimizer.step()
-        assert during[0] is lr
+        assert optimizer.worked_with[0] is lr
         assert optimizer.param_groups[0]["lr"] is lr
         assert version is None or lr._version == version  # not even written with the same value
 
@@ -106,7 +92,7 @@ class TestInsideAndOutside:
         assert seen == [("before", [0.1, 0.2]), ("after", [0.1, 0.2])]
 
     def test_no_step_is_scaled_before_entering_or_after_leaving(self) -> None:
-        optimizer = Spy(params(1), lr=0.1)
+        optimizer = Noting(params(1), lr=0.1)
         scale = scaled(optimizer, 0.5)
         optimizer.step()
         for _ in range(2):  # and it may be entered again
@@ -118,7 +104,7 @@ class TestInsideAndOutside:
         assert not optimizer._optimizer_step_post_hooks
 
     def test_entering_twice_raises(self) -> None:
-        optimizer = Spy(params(1), lr=0.1)
+        optimizer = Noting(params(1), lr=0.1)
         with scaled(optimizer, 0.5) as scale:
             with pytest.raises(RuntimeError, match="applied already"):
                 scale.__enter__()
@@ -138,7 +124,7 @@ def burst() -> float:
 class TestAStepThatFails:
     def test_leaving_puts_the_very_same_lr_back(self, lr: Any) -> None:
         value = float(lr)
-        optimizer = Spy(params(1), lr=lr)
+        optimizer = Noting(params(1), lr=lr)
         with pytest.raises(BurstError), scaled(optimizer, 0.5):
             optimizer.step(burst)
         assert optimizer.inside == [[value * 0.5]]
@@ -149,7 +135,7 @@ class TestAStepThatFails:
 
     def test_a_loop_that_catches_it_does_not_compound_scales(self, lr: Any) -> None:
         value, ended = float(lr), []
-        optimizer = Spy(params(1), lr=lr)
+        optimizer = Noting(params(1), lr=lr)
         with scaled(optimizer, 0.5, after=lambda: ended.append(True)):
             for closure in (burst, burst, None):
                 try:
@@ -163,7 +149,7 @@ class TestAStepThatFails:
 
     def test_put_back_ends_it_at_once(self, lr: Any) -> None:
         value = float(lr)
-        optimizer = Spy(params(1), lr=lr)
+        optimizer = Noting(params(1), lr=lr)
         with scaled(optimizer, 0.5) as scale:
             with pytest.raises(BurstError):
                 optimizer.step(burst)
@@ -179,7 +165,7 @@ def schedule(name: str, scales: tuple[float, float] | None, *, tensor_lr: bool =
     """The learning rates and momenta that the user sees after each step, and those that the steps worked with."""
     a, b = params()
     lrs: list[Any] = [torch.tensor(x, dtype=torch.float64) if tensor_lr else x for x in (0.1, 0.2)]
-    optimizer = Spy([{"params": [p], "lr": lr} for p, lr in zip((a, b), lrs, strict=True)], momentum=0.9)
+    optimizer = Noting([{"params": [p], "lr": lr} for p, lr in zip((a, b), lrs, strict=True)], momentum=0.9)
     scheduler = SCHEDULERS[name](optimizer)
     seen = []
     scale = None if scales is None else scaled(optimizer, *scales).__enter__()
@@ -259,3 +245,86 @@ def test_watching_at_scale_1_changes_no_bit(make: Maker) -> None:
         return train(model, optimizer, batches(5)), bits(model, optimizer)
 
     assert run(watched=True) == run(watched=False)
+
+
+class Decaying(Noting):
+    """Multiplies its own learning rate in its step, as some that decay do."""
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        out = super().step(closure)
+        for group in self.param_groups:
+            group["lr"] *= 0.9
+        return out
+
+
+class Warming(Noting):
+    """Writes its own learning rate in its step, as those that warm up by themselves do."""
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        out = super().step(closure)
+        for group in self.param_groups:
+            group["lr"] = 0.1 + 0.01 * len(self.inside)
+        return out
+
+
+class TestWhoElseIsThere:
+    @pytest.mark.parametrize("first", [False, True], ids=["made-after", "made-before"])
+    def test_a_scheduler_in_a_hook_of_the_users_sees_what_it_wrote(self, first: bool) -> None:
+        def run(*scales: float) -> list[float]:
+            optimizer = Noting(params(1), lr=0.5)
+            scheduler = lr_scheduler.ExponentialLR(optimizer, 0.9)
+            scale = scaled(optimizer, *scales)
+            if first:
+                optimizer.register_step_post_hook(lambda *_: scheduler.step())
+            with scale:
+                if not first:
+                    optimizer.register_step_post_hook(lambda *_: scheduler.step())
+                for _ in range(5):
+                    optimizer.step()
+            return [optimizer.param_groups[0]["lr"], *(lr for (lr,) in optimizer.inside)]
+
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
+            plain, held = run(1.0), run(0.25)
+        assert held == [plain[0], *(lr * 0.25 for lr in plain[1:])]
+
+    @pytest.mark.parametrize("first", [False, True], ids=["made-after", "made-before"])
+    def test_a_learning_rate_that_a_hook_of_the_users_writes_is_scaled_like_any(self, first: bool) -> None:
+        optimizer = Noting(params(1), lr=0.5)
+        to_come = iter([0.4, 0.4, 0.3, 0.3])  # torch calls hooks twice where a step calls its parent's
+
+        def write(*_: Any) -> None:
+            optimizer.param_groups[0]["lr"] = next(to_come)
+
+        if first:
+            optimizer.register_step_pre_hook(write)
+        with scaled(optimizer, 0.5):
+            if not first:
+                optimizer.register_step_pre_hook(write)
+            for _ in range(2):
+                optimizer.step()
+        assert optimizer.inside == [[0.2], [0.15]]
+        assert optimizer.param_groups[0]["lr"] == 0.3
+
+    def test_two_scales_on_one_optimizer_leave_its_learning_rate_as_it_was(self) -> None:
+        optimizer = torch.optim.SGD(params(1), lr=0.5)
+        with scaled(optimizer, 0.5), scaled(optimizer, 0.5):
+            for _ in range(3):
+                optimizer.step()
+                assert optimizer.param_groups[0]["lr"] == 0.5
+
+    @pytest.mark.parametrize("lr", [0.5, torch.tensor(0.5, dtype=torch.float64)], ids=["float", "tensor"])
+    def test_what_an_optimizer_multiplies_its_learning_rate_by_stays(self, lr: Any) -> None:
+        optimizer = Decaying(params(1), lr=lr)
+        with scaled(optimizer, 0.125):
+            for _ in range(3):
+                optimizer.step()
+        assert float(optimizer.param_groups[0]["lr"]) == pytest.approx(0.5 * 0.9**3)
+        assert [x for (x,) in optimizer.inside] == pytest.approx([0.125 * 0.5 * 0.9**k for k in range(3)])
+
+    def test_what_it_writes_itself_stays(self) -> None:
+        optimizer = Warming(params(1), lr=0.1)
+        with scaled(optimizer, 1 / 64):
+            for _ in range(3):
+                optimizer.step()
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(0.13)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parameters_to_vector
 
 from adaptlr import Controller
 from tests.loops.held import hold
@@ -126,16 +127,29 @@ def test_a_compiled_step_is_watched_too(watch_first: bool) -> None:
         return torch.compile(optimizer.step, backend=backend)
 
     step = None if watch_first else compiled()
-    inside = []
+    start, moved = parameters_to_vector(model.parameters()).detach().clone(), 0.0
     with hold(Controller(model, optimizer, act=False), 0.5) as ctl:
-        optimizer.register_step_pre_hook(lambda *_: inside.append(float(optimizer.param_groups[0]["lr"])))
         step = step or compiled()
-        for _ in range(2):
+        for i in range(2):
             optimizer.zero_grad()
             loss = backward(model)
             step()
+            if not i:
+                moved = (parameters_to_vector(model.parameters()) - start).abs().max().item()
             ctl.step(loss)
     assert len(graphs) == 1  # Adam's: nothing of ours is compiled
-    assert inside == pytest.approx([0.05, 0.05])
+    assert moved == pytest.approx(0.05, rel=1e-3)  # as far as Adam's first step goes at half of the learning rate
     assert [r.groups[0].scale for r in ctl.trace.readings] == [0.5, 0.5]
     assert float(optimizer.param_groups[0]["lr"]) == pytest.approx(0.1)
+
+
+def test_gradients_are_read_before_a_hook_of_the_users_takes_them_away() -> None:
+    model, optimizer = make(1e-6)
+    optimizer.register_step_post_hook(lambda *_: optimizer.zero_grad())
+    with Controller(model, optimizer, act=False) as ctl:
+        for _ in range(3):
+            loss = backward(model)
+            optimizer.step()
+            ctl.step(loss)
+    assert all(r.groups[0].grad_rms for r in ctl.trace.readings)
+    assert not any(r.groups[0].frozen for r in ctl.trace.readings)

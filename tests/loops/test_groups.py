@@ -15,6 +15,7 @@ from adaptlr import Action, Controller
 from adaptlr.judge.control import Control, GroupControl, Raise, Slowed, Suspicion, widened
 from adaptlr.measure.weights import WeightProbe, group_numbers
 from adaptlr.records import Finding, Kind, Provenance
+from tests.act.noting import Noting
 from tests.loops.held import hold
 from tests.nets import batches, convnet, same
 
@@ -72,17 +73,15 @@ def test_it_is_watched_from_then_on_and_no_bit_changes() -> None:
 def test_the_scale_of_the_others_is_kept_and_the_new_one_begins_at_1() -> None:
     torch.manual_seed(0)
     model = convnet(norm=False)
-    optimizer = torch.optim.SGD(model[5:].parameters(), lr=0.1)
-    inside: list[list[float]] = []
+    optimizer = Noting(model[5:].parameters(), lr=0.1)
     with hold(Controller(model, optimizer, act=False), 0.25) as ctl:
         optimizer.add_param_group({"params": model[:5].parameters(), "lr": 0.2})
-        optimizer.register_step_pre_hook(lambda *_: inside.append([g["lr"] for g in optimizer.param_groups]))
         x, y = next(batches(1))
         loss = nn.functional.cross_entropy(model(x), y)
         loss.backward()
         optimizer.step()
         ctl.step(loss)
-    assert inside == [[0.025, 0.2]]
+    assert optimizer.inside == [[0.025, 0.2]]
     assert ctl.suggested_lrs == (0.025, 0.2)
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 from adaptlr import Controller
+from tests.act.noting import Noting
 from tests.act.schedulers import SCHEDULERS, STEPS
 from tests.loops.held import hold
 
@@ -24,15 +25,14 @@ def run(name: str, *, tensor_lr: bool, watched: bool) -> tuple[list[list[float]]
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
     lrs: list[Any] = [torch.tensor(x, dtype=torch.float64) if tensor_lr else x for x in (0.1, 0.2)]
-    optimizer = torch.optim.SGD(
+    optimizer = Noting(
         [{"params": layer.parameters(), "lr": lr} for layer, lr in zip((model[0], model[2]), lrs, strict=True)], momentum=0.9
     )
     scheduler = SCHEDULERS[name](optimizer)
     controller = hold(Controller(model, optimizer, act=False, announce=lambda _: None), *SCALES) if watched else None
-    seen, inside, x = [], [], torch.randn(16, 4)
+    seen, x = [], torch.randn(16, 4)
     if controller is not None:
         controller.__enter__()
-    optimizer.register_step_pre_hook(lambda *_: inside.append([float(g["lr"]) for g in optimizer.param_groups]))
     for k in range(STEPS):
         loss = model(x).square().mean()
         optimizer.zero_grad()
@@ -46,7 +46,7 @@ def run(name: str, *, tensor_lr: bool, watched: bool) -> tuple[list[list[float]]
         seen.append([float(g["lr"]) for g in optimizer.param_groups])
     if controller is not None:
         controller.close()
-    return seen, inside
+    return seen, optimizer.inside
 
 
 @pytest.mark.parametrize("tensor_lr", [False, True], ids=["float", "tensor"])

@@ -49,4 +49,5 @@ def test_a_run_is_of_so_many_steps(tmp_path: Path) -> None:
 def test_a_bad_learning_rate_is_put_right_within_32_steps(lr: float, tmp_path: Path) -> None:
     plain, watched = (made(tmp_path, lr=lr, method=m) for m in ("plain", "adaptlr"))
     assert watched["decisions"]
-    assert watched["loss"] < 0.3 < 0.4 < plain["loss"]
+    assert watched["loss"] < 0.3
+    assert plain["loss"] > 0.4
