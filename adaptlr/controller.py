@@ -6,6 +6,7 @@ import dataclasses
 import math
 import os
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from types import TracebackType
@@ -25,21 +26,25 @@ from adaptlr.judge.detect import observe
 from adaptlr.judge.doubt import acquit, tried
 from adaptlr.judge.history import History
 from adaptlr.judge.outlook import Lesson, Outlook
-from adaptlr.judge.policy import decide, news
+from adaptlr.judge.policy import decide, news, next_time, worth_saying
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.measure import beginning
 from adaptlr.measure.kinds import numel
 from adaptlr.measure.opponents import Opponents
 from adaptlr.measure.stages import Stages, unwrap
 from adaptlr.observer import Observer, Sampling
-from adaptlr.records import Action, Decision, Finding, Provenance, Reading
+from adaptlr.records import Action, Decision, Finding, Kind, Provenance, Reading
 from adaptlr.state import pack, unpack
 from adaptlr.trace import Trace
 
-STATE_VERSION = 6  # of what state_dict gives
+STATE_VERSION = 7  # of what state_dict gives
 _LONGEST_WAIT = 100  # calls of step before the first optimizer step, after which the user is asked whether there is one
 _SNAPSHOT_BUDGET = 0.005  # share of the run's time that snapshots may take, past the first steps
+_OVERDUE = 1.05  # of the length that was said: no run is meant to be that much longer
 _CERTIFY_STEPS = 8  # healthy steps after a snapshot that certify it
+
+
+_ACTING: weakref.WeakSet[Controller] = weakref.WeakSet()  # those that are entered and may act
 
 
 class AdaptLRWarning(UserWarning):
@@ -138,6 +143,7 @@ class Controller:
         self._losses: list[Tensor] = []
         self._stack: ExitStack | None = None
         self._closed = False
+        self._replaced = False  # by another on the same weights: it is told of the batches now
         self._joined_to: int | None = None  # the step up to which this rank had read when its data ended
         self.trace = Trace(  # last: what was refused before has opened no file
             trace if self._first_rank else None,
@@ -234,6 +240,8 @@ class Controller:
             if outlook.peak_lrs is None and isinstance(self._port, TorchOptimizer) and (noted := self._port.peak_lrs()):
                 outlook = dataclasses.replace(outlook, peak_lrs=tuple(noted))
             self._history = dataclasses.replace(self._history, outlook=outlook)
+        if self.act:
+            self._take_over_from_others()
         if self.act and not len(self._ring):
             self._snapshot()
         with ExitStack() as stack:
@@ -244,6 +252,16 @@ class Controller:
                 stack.callback(self._ranks.follow_join(self._observer.shadow, self._join_ends, self._after_join))
             self._stack = stack.pop_all()
         return self
+
+    def _take_over_from_others(self) -> None:
+        """Of two that act on the same weights each would undo what the other does."""
+        mine = {id(p) for group in self._port.params() for p in group}
+        for other in [c for c in _ACTING if c is not self and any(id(p) in mine for group in c._port.params() for p in group)]:
+            other.close()
+            other._replaced = True
+            text = "another Controller was acting on the same weights: it is closed, and this one acts from here on. One is enough"
+            warn(text, AdaptLRWarning)
+        _ACTING.add(self)
 
     def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         if exc_type is not None and self._ranks is not None:
@@ -264,6 +282,7 @@ class Controller:
         finally:
             self._ring = Ring()
             self.trace.close()
+            _ACTING.discard(self)
 
     def _before_step(self, lrs: list[float]) -> Sequence[float]:
         self._observer.before_step(lrs)
@@ -275,11 +294,25 @@ class Controller:
             self._control = widened(self._control, lrs)
             self._peaks += (0.0,) * (len(lrs) - len(self._peaks))
             self._ring.complete(self._model, self._port, self._device)
+        self._check_the_length()
         if self._control.acted:
             held = hold_all(self._control.groups, lrs)
             held = annealed(self.settings, held, self._history, self._observer.step, lrs)
             self._control = dataclasses.replace(self._control, groups=held)
         return self.scales
+
+    def _check_the_length(self) -> None:
+        """A run that goes on for well longer than was said: from then on nobody knows for how long."""
+        outlook, step = self._history.outlook, self._observer.step
+        if outlook.total_steps is None or step <= _OVERDUE * outlook.total_steps:
+            return
+        self._history = dataclasses.replace(self._history, outlook=dataclasses.replace(outlook, total_steps=None))
+        text = (
+            f"this is optimizer step {step + 1} of a run of which total_steps={outlook.total_steps} was said: is it the number of "
+            f"epochs times that of batches? From here on the length of the run counts as unknown"
+        )
+        if self._first_rank:
+            warn(text, AdaptLRWarning)
 
     def step(self, loss: Tensor | SupportsFloat, *, epoch: float | None = None) -> None:
         """Tell the controller that a batch is done. Judges, and may roll back and rescale.
@@ -292,6 +325,8 @@ class Controller:
             ValueError: the loss is no scalar.
             RuntimeError: the controller is closed or was not entered, or no forward pass of the model was seen.
         """
+        if self._replaced:
+            return
         if self._closed or self._stack is None:
             state = "closed" if self._closed else "not watching yet"
             raise RuntimeError(f"this controller is {state}: call step inside `with Controller(model, optimizer) as ctl:`")
@@ -315,8 +350,14 @@ class Controller:
         self._losses.clear()
         self._observer.submit(mean, epoch, self.scales, self._claim())
         self._judge_what_has_come()
-        if self.act and self._ring.due(self._observer.step) and not self._control.stopped:
+        if self.act and self._ring.due(self._observer.step, at_least_every=self._snapshot_gap) and not self._control.stopped:
             self._snapshot()
+
+    @property
+    def _snapshot_gap(self) -> int | None:
+        """Steps between snapshots where batches ruin the run time and again: it loses an eighth of them, at most."""
+        every = self._control.poison_every
+        return None if every is None else every // 8
 
     def _judge_what_has_come(self) -> None:
         for reading in self._observer.readings():
@@ -475,6 +516,7 @@ class Controller:
             told = new if self.act else self._advised(new, reading)
             self._tell(told, told)
             return
+        before = self._control
         self._control, decision = acquit(self._control, reading, self._history)
         self._control, stands = tried(self._control, reading, self._history)
         findings = (*findings, stands) if stands else findings
@@ -490,11 +532,12 @@ class Controller:
         said = [f for f in records if f.kind not in answered]
         if decision is not None:
             self._carry_out(decision, reading)
-            records, said = [*records, decision], [*said, decision]
+            records = [*records, decision]
+            said = [*said, decision] if worth_saying(before, self._control) else said
         self._tell(records, said)
 
     def _carry_out(self, decision: Decision, reading: Reading) -> None:
-        if decision.action not in (Action.ROLLBACK, Action.RESCALE):
+        if decision.action is Action.HOLD:
             return
         scales = list(zip(decision.scales_before, decision.scales_after, strict=True))
         changed = tuple(i for i, (before, after) in enumerate(scales) if before != after)
@@ -502,7 +545,7 @@ class Controller:
         self._peaks = tuple(g.lr * scale if g.index in changed else peak for g, scale, peak in now)
         if decision.restored_step is not None:
             self._roll_back(decision.restored_step)
-        else:
+        elif decision.action is Action.RESCALE:
             self._history = self._history.rescaled(changed)
             self._observer.restart()
 
@@ -511,10 +554,11 @@ class Controller:
         if self._would is not None or not findings:
             return list(findings)
         start = Refuge(step=0, certified=True, per_lr=(), level=math.nan)
-        _, decision = decide(self.settings, self._control, tuple(findings), reading, self._history, (start,))
+        control, decision = decide(self.settings, self._control, tuple(findings), reading, self._history, (start,))
         if decision is None or not decision.advice:
             return list(findings)
-        self._would = tuple(g.lr * scale for g, scale in zip(reading.groups, decision.scales_after, strict=True))
+        starved = next((f.groups for f in findings if f.kind is Kind.STARVED and f.kind in decision.findings), ())
+        self._would = next_time(reading, control, self._history, starved=starved)
         return [dataclasses.replace(f, advice=decision.advice) if f.kind in decision.findings else f for f in findings]
 
     def _certify(self, reading: Reading, findings: tuple[Finding, ...]) -> None:

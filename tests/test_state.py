@@ -196,7 +196,7 @@ class TestRefused:
 
     def test_another_version(self) -> None:
         state = {**self.controller().state_dict(), "version": 0}
-        with pytest.raises(ValueError, match="version 0, and this adaptlr reads version 6"):
+        with pytest.raises(ValueError, match="version 0, and this adaptlr reads version 7"):
             self.controller().load_state_dict(state)
 
 

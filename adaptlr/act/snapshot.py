@@ -169,10 +169,15 @@ class Ring:
     def __iter__(self) -> Iterator[Snapshot]:
         return iter(self._held)
 
-    def due(self, step: int) -> bool:
-        """Is it time for a capture before optimizer step ``step``? To be asked once a step."""
+    def due(self, step: int, *, at_least_every: int | None = None) -> bool:
+        """Is it time for a capture before optimizer step ``step``? To be asked once a step.
+
+        ``at_least_every`` so many steps, if that is more often than it would be, no capture is put off for what it costs.
+        """
         if self._pace is not None:
             self._pace.tick()
+        if at_least_every is not None and step - self._last >= max(8, at_least_every):
+            return True
         if self._held and step - self._last < min(self._gap, max(8, self._last // 4)):
             return False
         return not self._held or self._pace is None or self._pace.allows(step)

@@ -105,7 +105,10 @@ class Control:
     acted: bool = False
     stopped: bool = False
     last_said: tuple[tuple[Kind, int], ...] = ()  # step on which a kind was last found
-    last_poison: int | None = None
+    last_poison: int | None = None  # the step that a bad batch ruined, last
+    poisons: int = 0  # and how many there were in the run,
+    poison_every: int | None = None  # and how many steps lay between the last two, or before the first
+    put_back: int = 0  # and how many of them came in a row, with no other batch between
     acquitted: int | None = None  # the step on which a learning rate was, last: none is again within ``quiet_steps``
     suspicion: Suspicion | None = None  # of the newest rollback, until the losses after it have decided
     raised: Raise | None = None

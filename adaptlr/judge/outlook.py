@@ -120,4 +120,4 @@ class Outlook:
         """
         if self.total_steps is None or frac <= 0 or lr < 0.5 * self.peak(index, seen):
             return 1.0
-        return min(1.0, max(0, self.total_steps - step) / (frac * self.total_steps))
+        return min(1.0, max(1, self.total_steps - step) / (frac * self.total_steps))

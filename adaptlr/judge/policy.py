@@ -94,13 +94,28 @@ def _is_tried_out(control: Control, hot: Finding | None, reading: Reading) -> bo
 
 
 def _ruined_by_data(settings: Settings, control: Control, finding: Finding, reading: Reading, history: History) -> bool:
-    """A run that went well and in small steps was broken by one batch, and not by another just before; or by its first."""
-    return Trait.AT_START in finding.traits or (
-        finding.kind in (Kind.NON_FINITE, Kind.BAD_BATCH)
-        and finding.evidence.get("update_ratio", 0.0) < settings.side_ceiling
-        and (control.last_poison is None or reading.step - control.last_poison > settings.quiet_steps)
-        and _was_healthy(history)
-    )
+    """A run that went well and in small steps was broken by one batch; or by its first.
+
+    One that is out of scale is not if another was just before. One that is not finite is, however often: of 3,446 runs at learning
+    rates from 1e-6 to 10 none had to be put right for that, as those that are too hot are found before.
+    """
+    if Trait.AT_START in finding.traits:
+        return True
+    if finding.kind not in (Kind.NON_FINITE, Kind.BAD_BATCH):
+        return False
+    if not finding.evidence.get("update_ratio", 0.0) < settings.side_ceiling:
+        return False
+    if finding.kind is Kind.NON_FINITE and _has_just_been_put_back(control, reading, history):
+        return True
+    lately = control.last_poison is not None and reading.step - control.last_poison <= settings.quiet_steps
+    return (finding.kind is Kind.NON_FINITE or not lately) and _was_healthy(history)
+
+
+def _has_just_been_put_back(control: Control, reading: Reading, history: History) -> bool:
+    """After a bad batch, too few steps ago to say how it goes."""
+    if control.last_poison is None or len(history.losses) > 3:
+        return False
+    return reading.step - control.last_poison <= history.age + 1  # the step that was on its way then was never judged
 
 
 def _had_learned(history: History) -> bool:
@@ -111,18 +126,14 @@ def _had_learned(history: History) -> bool:
 def _roll_back(
     settings: Settings, control: Control, finding: Finding, reading: Reading, history: History, refuges: tuple[Refuge, ...]
 ) -> tuple[Control, Decision]:
-    if control.rollbacks >= settings.max_rollbacks or not refuges:
-        return _stop(control, finding, helpless=bool(refuges))
     ruined_by_data = _ruined_by_data(settings, control, finding, reading, history)
+    if ruined_by_data and refuges and settings.max_rollbacks:
+        return _put_back(settings, control, finding, reading, history, refuges)
+    if control.rollbacks >= settings.max_rollbacks or not refuges:
+        return _stop(control, finding, refuges)
     learned = _had_learned(history)
     slow = finding.kind is Kind.COLLAPSE or Trait.STALLED in finding.traits or Trait.LOST in finding.traits
-    refuge = _refuge(
-        settings, control, finding, reading, history, refuges, slow=slow, learned=learned, ruined_by_data=ruined_by_data
-    )
-    if ruined_by_data:
-        new = dataclasses.replace(control, rollbacks=control.rollbacks + 1, last_poison=reading.step, acted=True)
-        done = f"nothing led up to it, so a bad batch is to blame: back to step {refuge.step}, learning rates as they were"
-        return new, _decision(Action.ROLLBACK, control, new, finding, done, restored_step=refuge.step)
+    refuge = _refuge(settings, control, finding, reading, history, refuges, slow=slow, learned=learned)
     if worth_a_try(control, finding, refuge) and (slower := _slow_down(settings, control, finding, reading, history)):
         return slower
     broken = control if control.slowed is None else dataclasses.replace(control, groups=control.slowed.groups)
@@ -154,8 +165,44 @@ def _roll_back(
         f"rolled back to step {refuge.step}, learning rate now {times(factor)}, "
         f"and no step above {number(ceiling)} of the weights from here on"
     )
-    advice = _lr_advice(reading, new)
+    advice = _lr_advice(reading, new, history)
     return new, _decision(Action.ROLLBACK, control, new, finding, done, restored_step=refuge.step, advice=advice)
+
+
+def _put_back(
+    settings: Settings, control: Control, finding: Finding, reading: Reading, history: History, refuges: tuple[Refuge, ...]
+) -> tuple[Control, Decision]:
+    """A batch ruined the weights, and no learning rate: back to before it, as often as that happens, but not in a row for ever."""
+    before = [r for r in refuges if r.step <= reading.step]
+    if finding.kind is Kind.NON_FINITE and before and Trait.AT_START not in finding.traits:
+        refuge = before[-1]  # as all went well up to that batch, nothing is wrong with the newest
+    else:
+        refuge = _refuge(
+            settings, control, finding, reading, history, refuges, slow=False, learned=_had_learned(history), data=True
+        )
+    new = dataclasses.replace(
+        control,
+        acted=True,
+        last_poison=reading.step,
+        poisons=control.poisons + 1,
+        poison_every=reading.step - (control.last_poison or 0),
+        put_back=1 if any(map(math.isfinite, history.losses)) else control.put_back + 1,
+    )
+    blame = "nothing led up to it, so a bad batch is to blame"
+    if new.poisons > 1:
+        blame += f", number {new.poisons} in this run: look for what is not finite in inputs and targets"
+    if new.put_back <= settings.max_rollbacks:
+        done = f"{blame}; back to step {refuge.step}, learning rates as they were"
+        return new, _decision(Action.ROLLBACK, control, new, finding, done, restored_step=refuge.step)
+    new = dataclasses.replace(new, stopped=True)
+    done = f"{blame}; back to step {refuge.step} once more, and adaptlr leaves the run alone from here on"
+    return new, _decision(Action.STOP, control, new, finding, done, restored_step=refuge.step)
+
+
+def worth_saying(before: Control, after: Control) -> bool:
+    """What a decision has made of one is said: but of bad batches only of the first, second, fourth, eighth, ..."""
+    n = after.poisons
+    return n == before.poisons or after.stopped or n & (n - 1) == 0
 
 
 def _leave(control: Control, finding: Finding) -> tuple[Control, Decision]:
@@ -166,19 +213,23 @@ def _leave(control: Control, finding: Finding) -> tuple[Control, Decision]:
     return stopped, _decision(Action.STOP, control, stopped, finding, "adaptlr leaves the run alone")
 
 
-def _stop(control: Control, finding: Finding, *, helpless: bool) -> tuple[Control, Decision]:
-    """Leave the run alone. If ever lower learning rates have not helped, they are not to blame, and are the user's again."""
+def _stop(control: Control, finding: Finding, refuges: tuple[Refuge, ...]) -> tuple[Control, Decision]:
+    """Leave the run alone. If ever lower learning rates have not helped, they are not to blame, and are the user's again; and if
+    its weights are not finite, those of the newest snapshot that was healthy are."""
     done = "there is no snapshot to go back to: adaptlr leaves the run alone from here on"
-    stopped = dataclasses.replace(control, stopped=True)
-    if helpless and not control.rollbacks:
+    stopped, restored = dataclasses.replace(control, stopped=True), None
+    if refuges and not control.rollbacks:
         done = "max_rollbacks=0 allows none: adaptlr leaves the run alone from here on"
-    elif helpless:
+    elif refuges:
         stopped = dataclasses.replace(stopped, groups=tuple(GroupControl() for _ in control.groups))
         done = (
             f"{plural(control.rollbacks, 'rollback')} did not help, so the learning rate is not to blame: it is as it was, and "
             f"adaptlr leaves the run alone from here on. Look for another cause"
         )
-    return stopped, _decision(Action.STOP, control, stopped, finding, done)
+        if finding.kind is Kind.NON_FINITE:
+            restored = [r for r in refuges if r.certified or r is refuges[0]][-1].step
+            done += f". The weights are those of step {restored} again"
+    return stopped, _decision(Action.STOP, control, stopped, finding, done, restored_step=restored)
 
 
 def _accused(control: Control, finding: Finding) -> tuple[int, ...]:
@@ -203,7 +254,7 @@ def _slow_down(
     slowed = slowed_by(finding, history, control.groups)
     new = dataclasses.replace(control, groups=held, acted=True, suspicion=None, slowed=slowed, slowed_once=True)
     done = f"slowed down where it is, to see whether that is enough: learning rate now {times(factor)}"
-    return new, _decision(Action.RESCALE, control, new, finding, done, advice=_lr_advice(reading, new))
+    return new, _decision(Action.RESCALE, control, new, finding, done, advice=_lr_advice(reading, new, history))
 
 
 def _refuge(
@@ -216,7 +267,7 @@ def _refuge(
     *,
     slow: bool,
     learned: bool,
-    ruined_by_data: bool,
+    data: bool = False,
 ) -> Refuge:
     """Where to go back to: a healthy snapshot, as long as the damage cannot be in it already; otherwise the run's start."""
     if Trait.STUCK in finding.traits and control.raised is None:  # in weights that all snapshots since have
@@ -226,11 +277,11 @@ def _refuge(
     late = total is not None and reading.step >= _LATE * total
     if certified and (late or learned):
         return certified[-1]
-    if control.raised is not None and not ruined_by_data:  # what broke it came after that
+    if control.raised is not None and not data:  # what broke it came after that
         before = [r for r in certified if r.step <= control.raised.step]
         if before:
             return before[-1]
-    first_time = control.rollbacks == 0 or ruined_by_data
+    first_time = control.rollbacks == 0 or data
     had_learned = [r for r in certified if history.over_floor(r.level) < _LEARNED * history.start_level]
     if had_learned and control.rollbacks == 1 and Trait.REPLACED not in finding.traits:  # that is not given up at once
         return had_learned[-1]
@@ -413,7 +464,7 @@ def _warm(
         return control, None
     before = "" if known is None else "so was the fit before, which had to be raised: "
     done = f"{before}its learning rate is now {times(gained)}"
-    advice = "" if lost else _lr_advice(reading, new)  # what suits weights that were thrown far ruins others
+    advice = "" if lost else _lr_advice(reading, new, history)  # what suits weights that were thrown far ruins others
     return new, _decision(Action.RESCALE, control, new, finding, done, advice=advice)
 
 
@@ -443,17 +494,31 @@ def _pace(settings: Settings, history: History, reading: Reading, group: GroupRe
     return settings.ceiling if settings.ceiling is not None else history.pace(group, reading)
 
 
+def next_time(reading: Reading, control: Control, history: History, *, starved: tuple[int, ...] = ()) -> tuple[float, ...]:
+    """What to write for each group: the schedule's largest where it is the user's, and what it is now where it is ours, for that is
+    held down as a warm-up rises. With ``starved`` groups, the one of the best fed group for all."""
+    if not starved:
+        own = [(g, c.scale) for g, c in zip(reading.groups, control.groups, strict=True)]
+        return tuple(history.peak(g) if scale == 1.0 else g.lr * scale for g, scale in own)
+    best = _best_fed(reading, starved)
+    lr = history.peak(best) * control.groups[best.index].scale
+    return tuple(g.lr if g.frozen else lr for g in reading.groups)
+
+
+def _best_fed(reading: Reading, starved: tuple[int, ...]) -> GroupReading:
+    return max((g for g in reading.groups if g.index not in starved and not g.frozen), key=lambda g: g.effective_lr)
+
+
 def _of_schedule(control: Control, reading: Reading, starved: tuple[int, ...], history: History) -> str:
     """The learning rate of the best fed group, as the user wrote it if the schedule is known."""
-    fed = [g for g in reading.groups if g.index not in starved and not g.frozen]
-    best = max(fed, key=lambda g: g.effective_lr)
+    best = _best_fed(reading, starved)
     if history.outlook.peak_lrs and best.index < len(history.outlook.peak_lrs):
-        return number(history.peak(best) * control.groups[best.index].scale)
+        return number(next_time(reading, control, history, starved=starved)[best.index])
     return f"that of group {best.index} ({number(best.effective_lr)} at this step)"
 
 
-def _lr_advice(reading: Reading, control: Control) -> str:
-    lrs = [number(g.lr * c.scale) for g, c in zip(reading.groups, control.groups, strict=True) if not g.frozen]
+def _lr_advice(reading: Reading, control: Control, history: History) -> str:
+    lrs = [number(lr) for g, lr in zip(reading.groups, next_time(reading, control, history), strict=True) if not g.frozen]
     if len(set(lrs)) == 1:
         return f"Next time: a learning rate of about {lrs[0]}"
     return f"Next time: learning rates of about {', '.join(lrs)}, group by group"

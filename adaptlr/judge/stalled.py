@@ -56,9 +56,9 @@ def stall(history: History, reading: Reading, limits: Thresholds) -> Finding | N
 def shaken(history: History, reading: Reading, limits: Thresholds) -> Finding | None:
     """An update as large as the weights replaced them, or several did, and the net has not begun to learn since: one hot group does
     this, and a net whose weights grow until steps look small again. One that is mostly frozen need not have learned that much."""
-    age, now = history.age, history.median(7)
+    age, now, start = history.age, history.median(7), history.start_level
     wild = _thrown_about(history, (i for i, g in enumerate(history.groups) if g.largest >= limits.ruin_ratio), limits)
-    bar = limits.shaken_frac * _doubtless(history) if not history.outlook.frozen else history.start_level
+    bar = limits.shaken_frac * _doubtless(history) if not history.outlook.frozen else start
     if wild and age == limits.shaken_steps and now > bar:
         ratio = max(history.groups[i].largest for i in wild)
         what = f"an update of {number(ratio)} of the weights in one step"
@@ -71,10 +71,9 @@ def shaken(history: History, reading: Reading, limits: Thresholds) -> Finding | 
         ratio = max(history.groups[i].largest for i in wild)
         what = f"updates of up to {number(ratio)} of the weights have replaced them"
     text = (
-        f"{sentence_groups(reading, wild)} too hot: {what}, and after {age} steps the loss has only come from "
-        f"{said(history, history.start_level)} to {said(history, now)}"
+        f"{sentence_groups(reading, wild)} too hot: {what}, and after {age} steps the loss has "
+        f"{'only come' if now < start else 'risen'} from {said(history, start)} to {said(history, now)}"
     )
-    start = history.start_level
     found = finding(Kind.TOO_HOT, reading, wild, text, update_ratio=ratio, loss=now, level=start, traits=(Trait.REPLACED,))
     return found if ratio >= limits.ruin_ratio else also(found, Trait.STALLED)
 

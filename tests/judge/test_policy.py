@@ -14,7 +14,7 @@ from adaptlr.judge.control import Control, GroupControl, Raise, Refuge, Settings
 from adaptlr.judge.doubt import acquit, tried
 from adaptlr.judge.history import GroupPast, History
 from adaptlr.judge.outlook import Lesson, Outlook
-from adaptlr.judge.policy import decide, news
+from adaptlr.judge.policy import decide, news, worth_saying
 from adaptlr.records import Action, Decision, Finding, Kind, Provenance, Trait
 from tests.judge.runs import group, play, reading, simple
 
@@ -205,7 +205,7 @@ class TestRollBack:
         assert "there is no snapshot to go back to" in decision.message
         assert control.scales == (0.1,)
 
-    def test_a_bad_batch_in_a_healthy_run_costs_no_learning_rate_once(self) -> None:
+    def test_a_bad_batch_in_a_healthy_run_costs_no_learning_rate(self) -> None:
         history, found = play([*simple([2.3 - 0.05 * i for i in range(30)], 0.01), reading(30, math.nan, group(nonfinite=True))])
         control, decision = decide(
             Settings(),
@@ -219,8 +219,50 @@ class TestRollBack:
         assert decision.action is Action.ROLLBACK
         assert control.scales == (1.0,)
         assert "bad batch" in decision.message
-        again, _ = decide(Settings(), control, found[-1], reading(40, math.nan, group(lr=1.0)), history, (START,))
-        assert again.scales[0] < 1.0
+        assert decision.restored_step == 16
+        again, second = decide(Settings(), control, found[-1], reading(40, math.nan, group(lr=1.0)), history, (START,))
+        assert again.scales == (1.0,)
+        assert second is not None
+        assert "number 2 in this run: look for what is not finite in inputs and targets" in second.message
+        assert again.rollbacks == 0
+
+    def test_of_bad_batches_in_a_row_without_a_step_between_it_lets_go_at_last(self) -> None:
+        """With the weights of before them."""
+        control, history = Control(groups=(ONE,)), History(start=(2.3,) * 5, losses=(1.0,) * 20 + (math.nan,), best=1.0, age=40)
+        lost = finding(Kind.NON_FINITE, step=50, update_ratio=0.01)
+        refuges, done = (START, dataclasses.replace(LATER, step=48)), list[Decision]()
+        for i in range(9):
+            control, decision = decide(Settings(), control, (lost,), reading(50 + i, math.nan), history, refuges)
+            assert decision is not None
+            done.append(decision)
+            history = dataclasses.replace(history, losses=(math.nan,), age=i + 1)
+        assert [d.action for d in done] == [Action.ROLLBACK] * 8 + [Action.STOP]
+        assert {d.restored_step for d in done} == {48}
+        assert control.scales == (1.0,)
+
+    def test_what_is_not_finite_after_large_steps_is_the_learning_rates_fault(self) -> None:
+        history = History(start=(2.3,) * 5, losses=(1.0,) * 20 + (math.nan,), best=1.0, age=40)
+        lost = finding(Kind.NON_FINITE, 0, step=50, update_ratio=0.4)
+        control, decision = decide(
+            Settings(), Control(groups=(ONE,)), (lost,), reading(50, math.nan, group(lr=1.0)), history, (START,)
+        )
+        assert decision is not None
+        assert control.scales[0] < 1.0
+        assert control.rollbacks == 1
+
+    def test_the_weights_that_it_leaves_in_the_end_are_finite(self) -> None:
+        lost = finding(Kind.NON_FINITE, 0, step=50, update_ratio=0.4)
+        history = History(start=(2.3,) * 5, losses=(1.0,) * 20 + (math.nan,), best=1.0, age=40)
+        control, now = Control(groups=(ONE,), rollbacks=8), reading(50, math.nan, group(lr=1.0))
+        _, decision = decide(Settings(), control, (lost,), now, history, (START, dataclasses.replace(LATER, step=16)))
+        assert decision is not None
+        assert (decision.action, decision.restored_step) == (Action.STOP, 16)
+        assert "The weights are those of step 16 again" in decision.message
+
+    def test_bad_batches_are_said_less_and_less_often(self) -> None:
+        said = [n for n in range(1, 20) if worth_saying(Control(poisons=n - 1), Control(poisons=n))]
+        assert said == [1, 2, 4, 8, 16]
+        assert worth_saying(Control(poisons=3), Control(poisons=3, rollbacks=1))
 
     def test_nothing_found_nothing_done(self) -> None:
         control = Control(groups=(ONE,))
