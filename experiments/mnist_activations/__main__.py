@@ -1,4 +1,4 @@
-"""The seed's six runs on MNIST at full size, then the bad ones with AdaptLR, in pictures and a table.
+"""The six MNIST runs of the notebook that the project began with (the seed), then the bad ones with AdaptLR: pictures and a table.
 
     python -m experiments.mnist_activations --data data [--out runs/mnist_activations] [--quick]
 
