@@ -165,7 +165,9 @@ def _too_small(params: Sequence[nn.Parameter]) -> bool:
 def _varies(weight: Tensor) -> bool:
     stride = max(1, weight.numel() // _ENTRIES)
     read = shards.entries(weight.detach(), torch.arange(0, weight.numel(), stride, device=weight.device))
-    return bool((read != read[:1]).any()) if len(read) > 1 else float(read) not in (0.0, 1.0)
+    if len(read) > 1:
+        return bool((read != read[:1]).any())
+    return read.tolist() not in ([], [0.0], [1.0])
 
 
 @torch.no_grad()

@@ -278,6 +278,15 @@ def test_a_group_with_too_few_entries_to_tell_is_judged_by_the_others(others: li
         assert of_groups([*groups, [nn.Parameter(torch.full((1, 1), value))]])[-1] is one, "a weight that is a single number"
 
 
+def test_a_weight_without_entries_says_nothing() -> None:
+    empty = nn.Parameter(torch.zeros(0, 4))
+    small = nn.Parameter(randn(8, 4))
+    assert of_groups([[empty]]) == of_groups([[empty, small]]) == (UNKNOWN,)
+    assert few([[empty, small]], (UNKNOWN,)) == (0,)
+    large = nn.Parameter(randn(64, 64))
+    assert of_groups([[large], [empty, small]]) == (RANDOM, RANDOM)
+
+
 def test_a_net_of_zeros_has_not_been_trained() -> None:
     zeros = [nn.Parameter(torch.zeros(n, 64)) for n in (10, 100)]
     biases = [nn.Parameter(torch.zeros(10))]
