@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -176,7 +177,7 @@ class _Tally:
 
 
 class _Hook:
-    """The forward hook of one stage. A copy or a pickle of the model carries an inert one instead."""
+    """The forward hook of one stage. A copy or a pickle of the model carries one of Python's own instead, which does nothing."""
 
     def __init__(self, probe: ActivationProbe, tally: _Tally) -> None:
         self.probe, self.tally = probe, tally
@@ -224,15 +225,8 @@ class _Hook:
         if len(self.tally.taken) >= _MOST_TAKEN:
             self.probe.count_taken()
 
-    def __reduce__(self) -> tuple[type[_Inert], tuple[()]]:
-        return _Inert, ()
-
-
-class _Inert:
-    """What becomes of a hook in a copy of the model."""
-
-    def __call__(self, module: nn.Module, args: object, output: object) -> None:
-        return None
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[object, str]]:
+        return getattr, (contextlib.nullcontext(), "__exit__")  # takes three arguments and returns None; needs no adaptlr
 
 
 def _plain(tensor: Tensor | None) -> Tensor | None:

@@ -2,6 +2,8 @@ import copy
 import dataclasses
 import gc
 import pickle
+import subprocess
+import sys
 import weakref
 from collections import OrderedDict
 
@@ -217,6 +219,25 @@ def test_copies_and_pickles_of_a_watched_model_are_inert():
             probe.collect()
             twin(data())
             assert not probe.saw_forward
+
+
+def test_a_model_saved_within_the_block_is_loaded_without_adaptlr(tmp_path):
+    model = net()
+    with ActivationProbe(find_stages(model)):
+        twin = copy.deepcopy(copy.deepcopy(model))
+        torch.save(model, tmp_path / "model.pt")
+        torch.save(twin, tmp_path / "twin.pt")
+        assert torch.equal(torch.compile(twin, backend="eager", fullgraph=True)(data()), model(data()))
+    code = f"""
+import sys
+sys.modules["adaptlr"] = None  # as where it is not installed
+import torch
+for name in ("model", "twin"):
+    model = torch.load(rf"{tmp_path}/{{name}}.pt", weights_only=False)
+    print(model(torch.zeros(16, 4)).shape)
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert out.stdout.split("\n")[:2] == ["torch.Size([16, 2])"] * 2, out.stderr
 
 
 def test_activations_are_not_kept_alive():
