@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, cast
@@ -19,7 +21,10 @@ from adaptlr.measure.stages import Stage
 from adaptlr.measure.stats import ActivationSample, count_all, single, stage_reading
 from adaptlr.records import StageReading
 
-_functorch: Any = torch._C._functorch  # type: ignore[attr-defined]  (no stub of torch has it)
+_C: Any = torch._C
+_functorch = _C._functorch  # no stub of torch has it
+_NO_DISPATCH = _C._disabled_torch_dispatch_impl  # what those subclasses have that do nothing of their own
+_DEEPEST = 6  # containers within containers that are looked into: one may hold itself
 
 
 class ActivationProbe:
@@ -70,7 +75,7 @@ class ActivationProbe:
             raise RuntimeError("the probe is already on the model: leave it before entering it again")
         compiled.define()  # a compiler that meets it in a hook must find it
         for stage, tally in zip(self.stages, self._tallies, strict=True):
-            self._handles.append(stage.module.register_forward_hook(_Hook(self, tally)))
+            self._handles.append(stage.module.register_forward_hook(_Hook(self, tally, stage.path or stage.name)))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
@@ -153,6 +158,7 @@ class _Tally:
         self.taken: list[Tensor] = []  # sampled, and not counted yet
         self.counts: Tensor | None = None
         self.in_forward = False  # counted outside of a backward pass
+        self.given_up = False  # its outputs cannot be read
         self._places: dict[tuple[int, int, torch.dtype, torch.device], Tensor] = {}
 
     def take(self, output: Tensor) -> None:
@@ -175,12 +181,16 @@ class _Tally:
         counts, self.counts, self.in_forward = self.counts, None, False
         return counts
 
+    def give_up(self) -> None:
+        self.given_up = True
+        self.taken.clear()
+
 
 class _Hook:
     """The forward hook of one stage. A copy or a pickle of the model carries one of Python's own instead, which does nothing."""
 
-    def __init__(self, probe: ActivationProbe, tally: _Tally) -> None:
-        self.probe, self.tally = probe, tally
+    def __init__(self, probe: ActivationProbe, tally: _Tally, name: str) -> None:
+        self.probe, self.tally, self.name = probe, tally, name
         # Where torch.compile has broken a graph by itself, it need not look into this. No decorator: that would load the compiler.
         self.count = cast("Callable[[object], None]", torch.compiler.disable(self._count))
 
@@ -191,7 +201,7 @@ class _Hook:
         if not module.training:
             return
         self.probe._passed_since_step = True
-        if not self.probe.enabled:
+        if not self.probe.enabled or self.tally.given_up:
             return
         if torch.compiler.is_compiling():
             tensor = _first_floating(output)
@@ -204,24 +214,36 @@ class _Hook:
             self.count(output)
 
     def _count(self, output: object) -> None:
+        try:
+            self._count_or_raise(output)
+        except Exception as e:  # noqa: BLE001  (a net returns what it likes, and measuring must not end its training)
+            self.tally.give_up()
+            warnings.warn(
+                f"adaptlr cannot read what the stage {self.name!r} returned, and watches this run without it "
+                f"({type(e).__name__}: {str(e)[:200]})",
+                stacklevel=2,  # the user's line is beyond any number of calls of torch's: the text names the stage
+            )
+
+    def _count_or_raise(self, output: object) -> None:
         # Checkpointing runs a stage again within the backward pass. The re-entrant kind ran it without gradients before, so that
         # the second run is the one that counts; the other kind has been counted already.
-        recomputing = torch._C._current_graph_task_id() != -1
+        recomputing = _C._current_graph_task_id() != -1
         if recomputing and self.tally.in_forward:
             return
-        if _functorch.maybe_current_level() is not None:
-            output = _plain(_first_floating(output))  # within torch.func.grad and vmap, by the numbers below
-            with temporarily_clear_interpreter_stack():
-                if output is not None:
-                    self._take(output)
-            return
         tensor = _first_floating(output)
-        if tensor is not None:
-            self.tally.in_forward = self.tally.in_forward or not recomputing
-            self._take(tensor)
+        if tensor is None:
+            return
+        if _functorch.maybe_current_level() is not None:
+            tensor = _plain(tensor)  # within torch.func.grad and vmap, by the numbers below
+            if _is_readable(tensor):
+                with temporarily_clear_interpreter_stack():
+                    self._take(tensor)
+            return
+        self.tally.in_forward = self.tally.in_forward or not recomputing
+        self._take(tensor)
 
     def _take(self, output: Tensor) -> None:
-        self.tally.take(output)
+        self.tally.take(output if type(output) is Tensor else _without_class(output))
         if len(self.tally.taken) >= _MOST_TAKEN:
             self.probe.count_taken()
 
@@ -229,23 +251,42 @@ class _Hook:
         return getattr, (contextlib.nullcontext(), "__exit__")  # takes three arguments and returns None; needs no adaptlr
 
 
-def _plain(tensor: Tensor | None) -> Tensor | None:
+def _plain(tensor: Tensor) -> Tensor:
     """The tensor below what torch.func's transforms have wrapped around it; vmap's batch is a dimension of it."""
-    while tensor is not None and _functorch.is_functorch_wrapped_tensor(tensor):
+    while _functorch.is_functorch_wrapped_tensor(tensor):
         tensor = _functorch.get_unwrapped(tensor)
     return tensor
 
 
-def _first_floating(output: Any) -> Tensor | None:
-    """The first dense floating-point tensor in nested tuples, lists, mappings (transformers' outputs are) and dataclasses."""
+def _without_class(tensor: Tensor) -> Tensor:
+    """As a plain tensor, so that no method of the subclass is called any more."""
+    if hasattr(tensor, "trigger_wait"):
+        tensor = tensor.trigger_wait()  # type: ignore[attr-defined]  # of tensor parallelism: on its way between ranks
+    with _C.DisableTorchFunctionSubclass():
+        return tensor.detach().as_subclass(Tensor)
+
+
+def _is_readable(tensor: Tensor) -> bool:
+    """It is dense and floating-point, and has numbers where it says: most subclasses that dispatch by themselves (FakeTensor,
+    MaskedTensor, DTensor) have not."""
+    kind: Any = type(tensor)
+    if kind is not Tensor and kind.__torch_dispatch__ is not _NO_DISPATCH and not hasattr(kind, "trigger_wait"):
+        return False
+    return tensor.is_floating_point() and tensor.layout == torch.strided and not (tensor.is_meta or tensor.is_nested)
+
+
+def _first_floating(output: Any, depth: int = 0) -> Tensor | None:
+    """The first readable tensor in nested tuples, lists, mappings (transformers' outputs are) and dataclasses."""
     if isinstance(output, Tensor):
-        return output if output.is_floating_point() and output.layout == torch.strided and not output.is_meta else None
+        return output if _is_readable(output) else None
     if isinstance(output, Mapping):
         parts: Sequence[Any] = list(output.values())
     elif isinstance(output, tuple | list):
         parts = output
-    elif hasattr(output, "__dataclass_fields__"):
-        parts = [getattr(output, field) for field in output.__dataclass_fields__]
+    elif hasattr(type(output), "__dataclass_fields__"):  # of the class: what an object answers is its own affair
+        parts = [getattr(output, field.name, None) for field in dataclasses.fields(output)]
     else:
         return None
-    return next((t for t in map(_first_floating, parts) if t is not None), None)
+    if depth == _DEEPEST:
+        return None
+    return next((t for t in (_first_floating(part, depth + 1) for part in parts) if t is not None), None)

@@ -4,8 +4,10 @@ import gc
 import pickle
 import subprocess
 import sys
+import warnings
 import weakref
 from collections import OrderedDict
+from collections.abc import Mapping
 
 import pytest
 import torch
@@ -183,6 +185,139 @@ def test_outputs_of_any_form(make, n):
         assert probe.saw_forward
         found = readings(probe)
     assert (found["0"].n if found else 0) == n
+
+
+@dataclasses.dataclass
+class Unfinished:
+    """A dataclass with fields that its objects have not."""
+
+    wide: dataclasses.InitVar[int]
+    late: torch.Tensor = dataclasses.field(init=False)
+    hidden: torch.Tensor = dataclasses.field(init=False)
+
+    def __post_init__(self, wide):
+        pass
+
+
+def unfinished(x):
+    out = Unfinished(3)
+    out.hidden = x
+    return out
+
+
+class Refuses:
+    def __getattr__(self, name):
+        raise RuntimeError(f"no {name}")
+
+
+def within_itself(x):
+    out = [None]
+    out += [out, x]
+    return out
+
+
+class Named(torch.Tensor):
+    pass
+
+
+class OnlyForward(torch.Tensor):
+    """Refuses every function but those of the net."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        if func.__name__ in {"as_strided", "index_select", "reshape"}:
+            raise NotImplementedError(func.__name__)
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+def masked(x):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they are a prototype
+        return torch.masked.masked_tensor(x, torch.ones_like(x).bool())
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of (nested|Masked)")
+@pytest.mark.parametrize(
+    ("make", "n"),
+    [
+        (unfinished, 64),
+        (lambda x: Refuses(), 0),
+        (lambda x: (Refuses(), x), 64),
+        (within_itself, 64),
+        (lambda x: {"a": [(x.long(), [{"b": x}])]}, 64),
+        (lambda x: torch.nested.as_nested_tensor([x[:3], x[3:8]]), 0),
+        (lambda x: torch.nested.as_nested_tensor([x[:3], x[3:8]], layout=torch.jagged), 0),
+        (lambda x: (masked(x), x), 64),
+        (lambda x: x.as_subclass(Named), 64),
+        (lambda x: x.as_subclass(OnlyForward), 64),
+        (lambda x: nn.Parameter(x.detach()), 64),
+    ],
+    ids=["unfinished", "refuses", "refuses first", "within itself", "deep", "strided", "jagged", "masked", "named", "own", "param"],
+)
+def test_odd_outputs_are_read_or_passed_over_and_nothing_is_said(make, n):
+    model = nn.Sequential(Returns(make))
+    with ActivationProbe(find_stages(model, ["0"])) as probe:
+        for _ in range(2):
+            model(data())
+        found = readings(probe)
+    assert (found["0"].n if found else 0) == 2 * n
+
+
+def test_symbolic_tracing_goes_through_a_stage():
+    model = nn.Sequential(Returns(torch.relu))
+    with ActivationProbe(find_stages(model, ["0"])) as probe:
+        traced = torch.fx.symbolic_trace(model)
+        assert torch.equal(traced(data()), model(data()))
+        assert readings(probe)["0"].n == 64
+
+
+def test_a_tensor_on_its_way_between_ranks_is_read_when_it_is_there():
+    from torch.distributed._functional_collectives import AsyncCollectiveTensor
+
+    model = nn.Sequential(Returns(lambda x: AsyncCollectiveTensor(x.detach())))
+    with ActivationProbe(find_stages(model, ["0"])) as probe:
+        model(data())
+        assert readings(probe)["0"].n == 64
+
+
+class Worn(Mapping):
+    """Answers once, then fails."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def __getitem__(self, key):
+        raise LookupError("worn out")
+
+    def __iter__(self):
+        self.asked += 1
+        return iter(["a"])
+
+    def __len__(self):
+        return 1
+
+
+def test_an_output_that_cannot_be_read_costs_its_stage_and_not_the_run():
+    worn = Worn()
+    model = nn.Sequential(nn.Linear(4, 4), Returns(lambda x: (worn, x)), nn.Identity())
+    with ActivationProbe(find_stages(model, ["0", "1"])) as probe:
+        with pytest.warns(UserWarning, match=r"stage '1' returned, and watches this run without it \(LookupError: worn") as said:
+            model(data())
+        assert len(said) == 1
+        model(data())
+        model(data())  # nothing more is said
+        assert worn.asked == 1, "once, and not again"
+        assert {k: r.n for k, r in readings(probe).items()} == {"0": 3 * 64}
+        model(data())
+        assert {k: r.n for k, r in readings(probe).items()} == {"0": 64}
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")
+def test_a_compiled_net_may_return_a_dataclass_with_fields_that_are_not_set():
+    model = nn.Sequential(Returns(unfinished))
+    with ActivationProbe(find_stages(model, ["0"])) as probe:
+        torch.compile(model, backend="eager")(data())
+        assert readings(probe)["0"].n == 64
 
 
 def test_lstm_output_is_its_sequence():
