@@ -13,6 +13,7 @@ from typing import Any, Self, cast
 import torch
 from torch import Tensor, nn
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils.hooks import RemovableHandle
 
 from adaptlr.measure import compiled
@@ -23,6 +24,7 @@ from adaptlr.records import StageReading
 
 _C: Any = torch._C
 _functorch = _C._functorch  # no stub of torch has it
+_is_exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", lambda: False)  # of torch 2.7
 _NO_DISPATCH = _C._disabled_torch_dispatch_impl  # what those subclasses have that do nothing of their own
 _DEEPEST = 6  # containers within containers that are looked into: one may hold itself
 
@@ -179,7 +181,7 @@ class _Tally:
 
     def reset(self) -> Tensor | None:
         counts, self.counts, self.in_forward = self.counts, None, False
-        return counts
+        return counts if type(counts) is Tensor else None  # a compiled pass under FakeTensorMode has counted no numbers
 
     def give_up(self) -> None:
         self.given_up = True
@@ -195,7 +197,7 @@ class _Hook:
         self.count = cast("Callable[[object], None]", torch.compiler.disable(self._count))
 
     def __call__(self, module: nn.Module, args: object, output: object) -> None:
-        if not torch.is_grad_enabled():
+        if not torch.is_grad_enabled() or _is_exporting():  # torch.export's pass is none of training, and its graph the user's
             return
         self.probe._saw_forward = True
         if not module.training:
@@ -225,6 +227,8 @@ class _Hook:
             )
 
     def _count_or_raise(self, output: object) -> None:
+        if _C._is_tracing():  # torch.jit.trace would record what is done here
+            return
         # Checkpointing runs a stage again within the backward pass. The re-entrant kind ran it without gradients before, so that
         # the second run is the one that counts; the other kind has been counted already.
         recomputing = _C._current_graph_task_id() != -1
@@ -243,6 +247,13 @@ class _Hook:
         self._take(tensor)
 
     def _take(self, output: Tensor) -> None:
+        if not _C._len_torch_dispatch_stack():
+            self._keep(output)
+            return
+        with _disable_current_modes():  # the user's, which are for his operations: selective checkpointing would keep our results
+            self._keep(output)
+
+    def _keep(self, output: Tensor) -> None:
         self.tally.take(output if type(output) is Tensor else _without_class(output))
         if len(self.tally.taken) >= _MOST_TAKEN:
             self.probe.count_taken()
