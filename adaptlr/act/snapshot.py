@@ -9,15 +9,18 @@ restores.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from adaptlr.act.optimizer import OptimizerPort, copy_tensors
 from adaptlr.act.pace import DEVICE_BYTES_PER_S, Pace
+
+_Owner = tuple[Callable[[], object | None], str]  # a weak reference, and a buffer's name within its module
 
 
 class Stateful(Protocol):
@@ -30,13 +33,19 @@ class Stateful(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """A run as it was before optimizer step ``step``."""
+    """A run as it was before optimizer step ``step``.
+
+    Within a process each tensor is known by what it is a copy of: a name may change during a run, as weights are pruned or a layer
+    is wrapped. Where that is gone, or belongs to another process, it is known by its name.
+    """
 
     step: int
     tensors: dict[str, Tensor]  # parameters that are trained, all buffers, by name; then the optimizer's others
     optimizer: Any
     extras: tuple[dict[str, Any], ...]  # states of GradScaler and the like
     memory: Any = None  # whatever the caller wants back with it
+    owners: Mapping[str, _Owner] = field(default_factory=dict, compare=False, repr=False)  # what each tensor is a copy of, by name
+    model: Callable[[], nn.Module | None] = field(default=lambda: None, compare=False, repr=False)
 
     @property
     def device_seconds(self) -> float:
@@ -61,6 +70,9 @@ def _within(value: Any) -> Iterator[Tensor]:
 
 def pack(snapshot: Snapshot, optimizer: OptimizerPort) -> dict[str, Any]:
     """The snapshot as plain containers and tensors, to be saved."""
+    model = snapshot.model()
+    if model is not None:
+        snapshot = _renamed(snapshot, _parts(model, optimizer))
     return {
         "step": snapshot.step,
         "tensors": snapshot.tensors,
@@ -92,15 +104,92 @@ def all_of(*given: Stateful | Sequence[Stateful] | None) -> tuple[Stateful, ...]
     return tuple(out)
 
 
-def _tensors(model: nn.Module, optimizer: OptimizerPort) -> Iterator[tuple[str, Tensor]]:
+class _Part(NamedTuple):
+    """A tensor of a run, and what makes it the same one in another snapshot: a parameter is itself, a buffer is its place."""
+
+    name: str
+    tensor: Tensor
+    holder: nn.Parameter | nn.Module
+    slot: str = ""  # a buffer's name within its module
+
+    @property
+    def owner(self) -> _Owner:
+        return weakref.ref(self.holder), self.slot
+
+
+def _parts(model: nn.Module, optimizer: OptimizerPort) -> list[_Part]:
     """What a step may change. Not the weights that are frozen and in no group: below adapters they are most of the memory."""
     groups = optimizer.params()
     held = {p for params in groups for p in params}
-    yield from ((name, p) for name, p in model.named_parameters() if p.requires_grad or p in held)
-    yield from model.named_buffers()
+    out = [_Part(name, p, p) for name, p in model.named_parameters() if p.requires_grad or p in held]
+    places = {
+        f"{path}.{slot}" if path else slot: (module, slot)
+        for path, module in model.named_modules()
+        for slot, _ in module._buffers.items()  # a ScriptModule's cannot be gone through otherwise
+    }
+    out += (_Part(name, t, *places.get(name, (model, name))) for name, t in model.named_buffers())
     own = set(model.parameters())
     for g, params in enumerate(groups):  # a loss with weights of its own, say
-        yield from ((f"group {g}, parameter {i}", p) for i, p in enumerate(params) if p not in own)
+        out += (_Part(f"group {g}, parameter {i}", p, p) for i, p in enumerate(params) if p not in own)
+    return out
+
+
+def _found(snapshot: Snapshot, parts: Sequence[_Part]) -> dict[str, str]:
+    """Under which name the snapshot has each of these, by the name that it has now; those of which it has no copy are left out."""
+
+    def fits(part: _Part, name: str) -> bool:
+        return name in snapshot.tensors and snapshot.tensors[name].shape == part.tensor.shape
+
+    known = {(id(held), slot): name for name, (holder, slot) in snapshot.owners.items() if (held := holder()) is not None}
+    found = {p.name: name for p in parts if fits(p, name := known.get((id(p.holder), p.slot), ""))}
+    taken = set(found.values())
+    return found | {p.name: p.name for p in parts if p.name not in found and p.name not in taken and fits(p, p.name)}
+
+
+def _renamed(snapshot: Snapshot, parts: Sequence[_Part]) -> Snapshot:
+    """The same by the names of now. What is no longer there keeps its name, unless another has it."""
+    found = _found(snapshot, parts)
+    gone = snapshot.tensors.keys() - set(found.values()) - {p.name for p in parts}
+    names = {**{name: name for name in snapshot.tensors if name in gone}, **found}
+    owners = {name: snapshot.owners[old] for name, old in names.items() if old in snapshot.owners}
+    owners |= {p.name: p.owner for p in parts if p.name in found}
+    return replace(snapshot, tensors={name: snapshot.tensors[old] for name, old in names.items()}, owners=owners)
+
+
+def _thin(t: Tensor) -> Tensor:
+    """``t`` without what an ``expand`` repeats, with which it cannot be written to: a view of the same memory."""
+    if t.layout is not torch.strided or 0 not in t.stride():
+        return t
+    for dim, (size, stride) in enumerate(zip(t.shape, t.stride(), strict=True)):
+        if stride == 0 and size > 1:
+            t = t.narrow(dim, 0, 1)
+    return t
+
+
+def _copy(t: Tensor, device: torch.device | None) -> Tensor:
+    """A copy that needs no more memory than ``t`` does."""
+    thin = _thin(t)
+    copied: Tensor = copy_tensors(thin, device)
+    return copied if thin is t else copied.expand(t.shape)
+
+
+def _write(saved: Tensor, part: _Part, model: nn.Module) -> Callable[[], object] | None:
+    """What puts a tensor back: in place, or if that cannot be, in its place. None if it is a parameter, which no step can change
+    then."""
+    source, target = _thin(saved), _thin(part.tensor)
+    repeats = all(n in (1, m) for n, m in zip(source.shape, target.shape, strict=True))
+    if repeats and (not target.is_inference() or torch.is_inference_mode_enabled()):
+        return lambda: target.copy_(source)
+    if not part.slot:
+        return None
+    fresh = source.to(part.tensor, copy=True).expand(part.tensor.shape)
+    places = [(m._buffers, slot) for m in model.modules() for slot, t in m._buffers.items() if t is part.tensor]
+
+    def put() -> None:
+        for buffers, slot in places:
+            buffers[slot] = fresh
+
+    return put
 
 
 def capture(
@@ -113,12 +202,15 @@ def capture(
     device: torch.device | None = None,
 ) -> Snapshot:
     """Copy all that a step changes. Draws no random number and changes nothing. Shared tensors are copied once."""
+    parts = _parts(model, optimizer)
     return Snapshot(
         step=step,
-        tensors={name: copy_tensors(t, device) for name, t in _tensors(model, optimizer)},
+        tensors={p.name: _copy(p.tensor, device) for p in parts},
         optimizer=optimizer.capture(),
         extras=tuple(copy_tensors(e.state_dict()) for e in extras),
         memory=memory,
+        owners={p.name: p.owner for p in parts},
+        model=weakref.ref(model),
     )
 
 
@@ -126,16 +218,19 @@ def restore(snapshot: Snapshot, model: nn.Module, optimizer: OptimizerPort, extr
     """Put a run back, in place: parameters keep their identity, so the optimizer and every reference go on working.
 
     Hyperparameters (learning rate, momentum) are left as the user's schedule has them. Tensors that the model has gained since
-    are left alone.
+    are left alone. Whatever may raise comes before the first weight is written.
     """
+    states = [(extra, copy_tensors(state)) for extra, state in zip(extras, snapshot.extras, strict=True)]
     with torch.no_grad():
-        for name, t in _tensors(model, optimizer):
-            saved = snapshot.tensors.get(name)
-            if saved is not None and saved.shape == t.shape:
-                t.copy_(saved)
-    optimizer.restore(snapshot.optimizer)
-    for extra, state in zip(extras, snapshot.extras, strict=True):
-        extra.load_state_dict(copy_tensors(state))
+        parts = _parts(model, optimizer)
+        found = _found(snapshot, parts)
+        writes = [_write(snapshot.tensors[found[p.name]], p, model) for p in parts if p.name in found]
+        for extra, state in states:
+            extra.load_state_dict(state)
+        optimizer.restore(snapshot.optimizer)
+        for write in writes:
+            if write is not None:
+                write()
 
 
 class Ring:
@@ -189,6 +284,8 @@ class Ring:
         if len(self._held) >= self._size:
             middle = self._held[1:-1] or self._held[1:]
             self._held.remove(next((s for s in middle if s.step not in self._certified), middle[0]))
+        # Those of another process know names alone, which are the names of now.
+        self._held = [s if s.owners else replace(s, owners=snapshot.owners, model=snapshot.model) for s in self._held]
         self._held.append(snapshot)
         self._last = snapshot.step
         if len(self._held) == 1:
@@ -201,16 +298,32 @@ class Ring:
     def certified(self, step: int) -> bool:
         return step in self._certified
 
-    def complete(self, model: nn.Module, optimizer: OptimizerPort, device: torch.device | None = None) -> None:
-        """Give what was not there at a capture to the snapshots as it is now: before the first step of a group added in mid-run.
+    def complete(
+        self,
+        model: nn.Module,
+        optimizer: OptimizerPort,
+        device: torch.device | None = None,
+        *,
+        memory: Callable[[Any], Any] = lambda memory: memory,
+    ) -> None:
+        """Give what was not there at a capture to the snapshots as it is now: before the first step of a group added in mid-run, or
+        of parameters that a group was given.
 
-        Going back to any of them then puts those weights back as they were when they came.
+        Going back to any of them then puts those weights back as they were when they came. A parameter that has taken another's
+        name and shape goes back to what that one was.
+
+        Args:
+            memory: what has to become of the caller's own.
         """
+        parts = _parts(model, optimizer)
         copies: dict[str, Tensor] = {}
-        for name, t in _tensors(model, optimizer):
-            for snapshot in self._held:
-                if name not in snapshot.tensors:
-                    snapshot.tensors[name] = copies[name] = copies[name] if name in copies else copy_tensors(t, device)
+        for i, snapshot in enumerate(self._held):
+            now = _renamed(snapshot, parts)
+            for p in parts:
+                if p.name not in now.tensors:
+                    copies[p.name] = now.tensors[p.name] = copies[p.name] if p.name in copies else _copy(p.tensor, device)
+            owners = {**now.owners, **{p.name: p.owner for p in parts}}
+            self._held[i] = replace(now, memory=memory(now.memory), owners=owners, model=weakref.ref(model))
 
     def put(self, snapshots: Sequence[Snapshot], certified: Iterable[int], last: int) -> None:
         """Hold what another ring held, whose newest capture was of step ``last``."""

@@ -12,11 +12,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from adaptlr import Controller
 from adaptlr.act.optimizer import TorchOptimizer
-from adaptlr.act.snapshot import Ring, Snapshot, capture, restore
+from adaptlr.act.snapshot import Ring, Snapshot, capture, pack, restore, unpack
 from tests.act.nets import OPTIMIZERS, Maker, batches, bits, net, train
 from tests.nets import size_of
 
@@ -216,6 +216,166 @@ def test_frozen_weights_that_come_into_a_group_later_go_back_to_what_they_were()
             if i == 9:
                 assert ctl.decisions[0].restored_step in (0, 8)
                 assert torch.isfinite(first).all()
+
+
+class TestWhoIsWho:
+    """Names change during a run, and are given to others."""
+
+    @staticmethod
+    def port(model: nn.Module) -> TorchOptimizer:
+        return TorchOptimizer(torch.optim.SGD(model.parameters(), lr=0.1))
+
+    @staticmethod
+    def chain() -> nn.ModuleList:
+        torch.manual_seed(0)
+        return nn.ModuleList([nn.BatchNorm1d(4), nn.Linear(4, 4)])
+
+    def test_a_layer_that_has_moved_takes_what_it_was_and_its_successor_nothing(self) -> None:
+        model = self.chain()
+        port = self.port(model)
+        snapshot = capture(0, model, port)
+        norm, start = model[0], {k: v.clone() for k, v in model.state_dict().items()}
+        model.insert(0, nn.BatchNorm1d(4))
+        with torch.no_grad():
+            for t in (*model.parameters(), *model.buffers()):
+                t.fill_(7)
+        restore(snapshot, model, port)
+        assert all(torch.equal(t, start[f"0.{name}"]) for name, t in norm.state_dict().items())
+        assert all(t.eq(7).all() for t in model[0].state_dict().values())
+
+    def test_a_wrapped_layers_buffers_go_back(self) -> None:
+        model = self.chain()
+        port = self.port(model)
+        snapshot = capture(0, model, port)
+        norm = model[0]
+        model[0] = nn.Sequential(norm)
+        norm.get_buffer("running_mean").fill_(7)
+        restore(snapshot, model, port)
+        assert not norm.get_buffer("running_mean").any()
+
+    def test_buffers_that_change_places_are_what_was_at_each_place(self) -> None:
+        model = nn.Linear(2, 2)
+        model.register_buffer("now", torch.ones(2))
+        model.register_buffer("before", torch.zeros(2))
+        snapshot = capture(0, model, self.port(model))
+        model.now, model.before = model.before, model.now
+        restore(snapshot, model, self.port(model))
+        assert (model.get_buffer("now").tolist(), model.get_buffer("before").tolist()) == ([1, 1], [0, 0])
+
+    def test_what_has_taken_a_name_goes_back_to_what_had_it(self) -> None:
+        model = nn.Linear(2, 2)
+        snapshot, start = capture(0, model, self.port(model)), model.weight.detach().clone()
+        model.weight = nn.Parameter(torch.full((2, 2), 7.0))
+        restore(snapshot, model, self.port(model))
+        assert torch.equal(model.weight, start)
+
+    @pytest.mark.parametrize("again", [False, True], ids=["saved-after", "saved-before"])
+    def test_another_process_has_the_names_of_now(self, again: bool) -> None:
+        """Whether layers were wrapped before the state was saved, or after the run was taken up again."""
+        model = self.chain()
+        port = self.port(model)
+        start = [t.detach().clone() for t in (*model.parameters(), *model.buffers())]
+        snapshot = capture(0, model, port)
+        if again:
+            held = Ring()
+            held.put([unpack(pack(snapshot, port), port)], [0], 0)
+            held.add(capture(8, model, port))
+            snapshot = next(iter(held))
+        model[0], model[1] = nn.Sequential(model[0]), nn.Sequential(model[1])
+        if not again:
+            snapshot = unpack(pack(snapshot, port), port)
+            assert set(snapshot.tensors) == {name for name, _ in (*model.named_parameters(), *model.named_buffers())}
+        with torch.no_grad():
+            for t in (*model.parameters(), *model.buffers()):
+                t.fill_(7)
+        restore(snapshot, model, port)
+        assert all(map(torch.equal, start, (*model.parameters(), *model.buffers())))
+
+    def test_no_replaced_weight_is_kept_alive(self) -> None:
+        model = nn.Linear(2, 2)
+        snapshot = capture(0, model, self.port(model))
+        owner, _ = snapshot.owners["weight"]
+        assert owner() is model.weight
+        model.weight = nn.Parameter(torch.ones(2, 2))
+        assert owner() is None
+
+
+def with_buffer(buffer: Tensor) -> nn.Linear:
+    model = nn.Linear(4, 4)
+    model.register_buffer("mask", buffer, persistent=False)
+    model.sub = nn.Module()
+    model.sub.register_buffer("same", buffer)
+    return model
+
+
+class TestBuffersThatCannotBeWrittenTo:
+    def test_one_that_repeats_itself(self) -> None:
+        """A causal mask for every head: not copied once a head, and written where it lies."""
+        base = torch.tril(torch.ones(8, 8))
+        model = with_buffer(base.expand(6, 8, 8))
+        port = TorchOptimizer(torch.optim.SGD(model.parameters(), lr=0.1))
+        snapshot = capture(0, model, port)
+        assert snapshot.tensors["mask"].untyped_storage().nbytes() == base.untyped_storage().nbytes()
+        base.fill_(7)
+        restore(snapshot, model, port)
+        assert torch.equal(base, torch.tril(torch.ones(8, 8)))
+        assert model.get_buffer("mask").data_ptr() == base.data_ptr()
+
+    @pytest.mark.parametrize("repeats", [False, True])
+    def test_one_that_has_come_to_repeat_itself(self, repeats: bool) -> None:
+        """What it was does not fit where it lies, unless all rows were the same."""
+        then = torch.ones(1, 4).expand(3, 4) if repeats else torch.arange(12.0).view(3, 4)
+        model = with_buffer(then)
+        port = TorchOptimizer(torch.optim.SGD(model.parameters(), lr=0.1))
+        snapshot = capture(0, model, port)
+        model.mask = model.get_submodule("sub").same = torch.zeros(4).expand(3, 4)
+        restore(snapshot, model, port)
+        assert torch.equal(model.get_buffer("mask"), then)
+        assert model.get_buffer("sub.same") is model.get_buffer("mask")
+
+    def test_one_that_was_made_in_inference_mode(self) -> None:
+        with torch.inference_mode():
+            made = torch.arange(4.0)
+        model = with_buffer(made)
+        port = TorchOptimizer(torch.optim.SGD(model.parameters(), lr=0.1))
+        snapshot = capture(0, model, port)
+        with torch.inference_mode():
+            made.fill_(7)
+        for _ in range(2):
+            restore(snapshot, model, port)
+            assert model.get_buffer("mask").tolist() == [0, 1, 2, 3]
+            assert model.get_buffer("sub.same") is model.get_buffer("mask")
+            assert not model.get_buffer("mask").is_inference()
+            model.get_buffer("mask").fill_(5)
+
+    def test_a_run_goes_on(self) -> None:
+        torch.manual_seed(0)
+        model = with_buffer(torch.zeros(1, 4).expand(3, 4))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        with Controller(model, optimizer, announce=lambda _: None) as ctl:
+            for i in range(12):
+                loss = (model(torch.ones(2, 4)) + model.get_buffer("mask")[0]).square().mean() * (math.nan if i == 9 else 1.0)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                ctl.step(loss)
+        assert len(ctl.decisions) == 1
+        assert torch.isfinite(model.weight).all()
+
+
+def test_what_refuses_to_go_back_leaves_all_as_it_is() -> None:
+    class Refuses(Scaler):
+        def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+            raise RuntimeError("no")
+
+    model, other = net(), Refuses(1.0)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    snapshot = capture(0, model, TorchOptimizer(optimizer), (other,))
+    train(model, optimizer, batches(2))
+    expected = bits(model, optimizer)
+    with pytest.raises(RuntimeError, match="no"):
+        restore(snapshot, model, TorchOptimizer(optimizer), (other,))
+    assert bits(model, optimizer) == expected
 
 
 class TestExtras:
