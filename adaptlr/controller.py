@@ -285,15 +285,16 @@ class Controller:
             _ACTING.discard(self)
 
     def _before_step(self, lrs: list[float]) -> Sequence[float]:
-        self._observer.before_step(lrs)
+        regrouped = self._observer.before_step(lrs)
         self._opponents.before_step()
         if self._opponents.noticed and not self._history.outlook.contested:
             outlook = dataclasses.replace(self._history.outlook, contested=True)
             self._history = dataclasses.replace(self._history, outlook=outlook)
-        if len(lrs) > len(self._control.groups):  # a group was added: from here on it is watched like the others
+        if regrouped is not None:  # groups were added, or given other weights: from here on they are watched like the others
             self._control = widened(self._control, lrs)
             self._peaks += (0.0,) * (len(lrs) - len(self._peaks))
-            self._ring.complete(self._model, self._port, self._device)
+            self._history = self._history.rescaled(regrouped.groups)
+            self._ring.complete(self._model, self._port, self._device, memory=regrouped.carried)
         self._check_the_length()
         if self._control.acted:
             held = hold_all(self._control.groups, lrs)

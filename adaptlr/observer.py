@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, NamedTuple
 
@@ -69,6 +70,13 @@ class _Pending(NamedTuple):
     skipped: Tensor | None = None  # above 0 if no step was made
 
 
+class Regrouped(NamedTuple):
+    """The optimizer's groups are no longer what they were."""
+
+    groups: tuple[int, ...]  # that were added, or whose parameters are others
+    carried: Callable[[dict[str, Any]], dict[str, Any]]  # what Observer.memory gave before, for Observer.recall from here on
+
+
 class Observer:
     """Measures each optimizer step of a run, and keeps what is still on its way from the device.
 
@@ -97,6 +105,7 @@ class Observer:
         self.stages = find_stages(model, stages, needed=s.activations > 0)
         if s.activations:
             _check_hooks(self.stages)
+        self._names = {p: name for name, p in model.named_parameters()}
         self._place_stages(groups)
         self.activations = ActivationProbe(
             self.stages if s.activations else (),
@@ -137,8 +146,11 @@ class Observer:
 
     # ------------------------------------------------------------------ around a step
 
-    def before_step(self, lrs: list[float]) -> None:
+    def before_step(self, lrs: list[float]) -> Regrouped | None:
         """Gradients are final; ``lrs`` are as the schedule wrote them.
+
+        Returns:
+            What has become of the groups since the last step; None if they are the same.
 
         Raises:
             RuntimeError: the step is being captured in a CUDA graph.
@@ -149,12 +161,13 @@ class Observer:
                 "them and could change no learning rate. Leave the optimizer's step out of the graph; model and loss may be in it, "
                 "as with torch.compile(model, mode='reduce-overhead')"
             )
-        if len(lrs) != self.n_groups:
-            self._take_in()
+        groups = self._port.params()
+        regrouped = None if self._weights.is_of(groups) else self._take_in(groups)
         self._know_provenance()
         self._lrs = tuple(lrs)
         self._weights.before()
         self.activations.before_step()
+        return regrouped
 
     def after_step(self) -> None:
         self._skips = self._port.skips()
@@ -328,18 +341,40 @@ class Observer:
         self._group_of_stage = assign_groups(self.stages, groups)
         self._stages_of_group = tuple(stages_of_group(self.stages, g) for g in groups)
 
-    def _take_in(self) -> None:
-        """The optimizer has been given another group. No step has moved it yet."""
-        groups = self._port.params()
+    def _take_in(self, groups: Sequence[Sequence[nn.Parameter]]) -> Regrouped:
+        """The optimizer has been given another group, or a group other parameters. No step has moved them yet."""
         if len(groups) < self.n_groups:
             raise ValueError(
                 f"the optimizer has {len(groups)} parameter groups and had {self.n_groups} before: "
                 f"groups may be added during a run, but after taking one away make a new Controller"
             )
-        _check_groups(self._model, groups)
+        if len(groups) > self.n_groups:
+            _check_groups(self._model, groups)
+        self._follow_names(groups)
         self._place_stages(groups)
-        self._weights = self._weights.extended(groups, coordinates=self._sampling.coordinates, seed=self._sampling.seed)
-        self._distance.largest += [0.0] * (len(groups) - len(self._distance.largest))
+        before = self._weights
+        now = self._weights = before.extended(groups, coordinates=self._sampling.coordinates, seed=self._sampling.seed)
+        same = now.goes_on_from(before)
+
+        def distances(largest: Sequence[float]) -> list[float]:
+            return [largest[g] if is_same and g < len(largest) else 0.0 for g, is_same in enumerate(same)]
+
+        def carried(memory: dict[str, Any]) -> dict[str, Any]:
+            return {**memory, "probe": now.carried(memory["probe"], before), "distance": distances(memory["distance"])}
+
+        self._distance.largest = distances(self._distance.largest)
+        return Regrouped(tuple(g for g, is_same in enumerate(same) if not is_same), carried)
+
+    def _follow_names(self, groups: Sequence[Sequence[nn.Parameter]]) -> None:
+        """A stage whose weights were replaced owns those that have their names now."""
+        named = dict(self._model.named_parameters())
+        here = {*named.values(), *(p for params in groups for p in params)}
+
+        def now(p: nn.Parameter) -> nn.Parameter:
+            return p if p in here else named.get(self._names.get(p, ""), p)
+
+        self.stages = tuple(dataclasses.replace(s, params=tuple(dict.fromkeys(map(now, s.params)))) for s in self.stages)
+        self._names = {p: name for name, p in named.items()}
 
 
 def _send(pending: _Pending) -> _Pending:

@@ -245,7 +245,9 @@ class TorchOptimizer:
         return [[(p, copy_tensors(dict(own[p]), self._device)) for p in _kept_of(own)] for own in self._states()]
 
     def restore(self, state: Any) -> None:
-        for own, copies in zip(self._states(), state, strict=True):
+        held = {p for params in self.params() for p in params}
+        for own, captured in list(zip(self._states(), state, strict=True)):
+            copies = [(p, saved) for p, saved in captured if p in held or p in own]  # others have left since, replaced perhaps
             kept = {p for p, _ in copies}
             for p in [p for p in _kept_of(own) if p not in kept]:
                 del own[p]

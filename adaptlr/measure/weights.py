@@ -13,6 +13,7 @@ All arithmetic stays on the device; one small tensor ``[groups, columns]`` per s
 from __future__ import annotations
 
 import math
+import operator
 from collections import namedtuple
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,6 +63,8 @@ class WeightProbe:
         self, groups: Sequence[Sequence[nn.Parameter]], *, coordinates: int = 2048, seed: int = 0, first_rank: bool = True
     ) -> None:
         self._first_rank = first_rank
+        self._groups = [list(params) for params in groups]
+        self._first_picks: list[int] = []  # of each group: the seeds of its coordinates follow from it
         self._picks: list[tuple[nn.Parameter, Tensor]] = []
         sampled = [0] * len(groups)
         least = [0.0] * len(groups)
@@ -70,6 +73,7 @@ class WeightProbe:
             weights = [p for p in weights if fan_in(p) > 1] or weights
             total = sum(p.numel() for p in weights)
             sizes = [min(p.numel(), max(16, coordinates * p.numel() // total)) for p in weights]
+            self._first_picks.append(len(self._picks))
             least[g] = sum(n * LEAST_RMS**2 / fan_in(p) for n, p in zip(sizes, weights, strict=True)) / max(sum(sizes), 1)
             for n, p in zip(sizes, weights, strict=True):
                 index = scattered(p.numel(), n, seed + len(self._picks)).to(p.device)
@@ -92,12 +96,27 @@ class WeightProbe:
         with torch.no_grad():
             self._sums.state["start"].copy_(self._weights(0))
 
+    def is_of(self, groups: Sequence[Sequence[nn.Parameter]]) -> bool:
+        """These are the very parameters that it was made for. To be asked at every step: some microseconds."""
+        return len(groups) == self.n_groups and all(map(_same, groups, self._groups))
+
     def extended(self, groups: Sequence[Sequence[nn.Parameter]], *, coordinates: int, seed: int) -> WeightProbe:
-        """A probe of these groups, the first of which are this one's: it goes on with them, and begins with the others."""
+        """A probe of these groups: it goes on with those that are as they were, and begins with the others."""
         # one seed picks the same coordinates again
         more = WeightProbe(groups, coordinates=coordinates, seed=seed, first_rank=self._first_rank)
-        more.load_state_dict(self._sums.state)
+        more.load_state_dict(more.carried(self._sums.state, self))
         return more
+
+    def goes_on_from(self, before: WeightProbe) -> tuple[bool, ...]:
+        """Of each group: the other probe, with the same coordinates and seed, samples the same entries of the same weights."""
+        common = range(min(self.n_groups, before.n_groups))
+        same = (_same(self._groups[g], before._groups[g]) and self._first_picks[g] == before._first_picks[g] for g in common)
+        return (*same, *[False] * (self.n_groups - len(common)))
+
+    def carried(self, state: dict[str, Tensor], before: WeightProbe) -> dict[str, Tensor]:
+        """The running sums that ``before`` had at any time, for :meth:`load_state_dict` here. Weights that it did not have begin
+        as they are now."""
+        return self._fitted(state, before.n_sampled[: len(state["drift"])], self.goes_on_from(before))
 
     def _weights(self, slot: int) -> Tensor:
         """The sampled weights as they are, in the place for those before a step (0) or after it (1). Call it under ``no_grad``."""
@@ -180,17 +199,31 @@ class WeightProbe:
         self._begun = False
         saved = {k: v.to(self._device) for k, v in state.items()}
         if len(saved["start"]) != sum(self.n_sampled) or len(saved["drift"]) != self.n_groups:
-            saved = self._padded(saved)
+            sizes = self.n_sampled[: len(saved["drift"])]
+            saved = self._fitted(saved, sizes, [g < len(sizes) for g in range(self.n_groups)])
         self._sums.load(saved)
 
     @torch.no_grad()
-    def _padded(self, saved: dict[str, Tensor]) -> dict[str, Tensor]:
-        weights, old = self._weights(1), len(saved["start"])
-        fresh = {k: torch.zeros(len(weights) - old, dtype=torch.float32, device=self._device) for k in saved}
-        fresh["start"] = weights[old:]
-        fresh["drift"] = torch.zeros(self.n_groups - len(saved["drift"]), dtype=torch.float32, device=self._device)
-        saved["steps"] = saved["steps"].expand(old)  # from here on each coordinate has a count of its own
-        return {k: torch.cat([saved[k], fresh[k]]) for k in saved}
+    def _fitted(self, state: dict[str, Tensor], sizes: Sequence[int], same: Sequence[bool]) -> dict[str, Tensor]:
+        """Running sums of groups of so many coordinates, for the groups here: those that are the same go on, others begin."""
+        kept = [g for g, is_same in enumerate(same[: len(sizes)]) if is_same]
+        saved = {k: v.to(self._device) for k, v in state.items()}
+        fresh = {k: torch.zeros(sum(self.n_sampled), dtype=torch.float32, device=self._device) for k in saved}
+        fresh["start"] = self._weights(1).clone()
+        fresh["drift"] = torch.zeros(self.n_groups, dtype=torch.float32, device=self._device)
+        fresh["drift"][kept] = saved["drift"][kept]
+        if not kept:
+            return {**fresh, "steps": torch.zeros_like(saved["steps"]) if saved["steps"].ndim == 0 else fresh["steps"]}
+        saved["steps"] = saved["steps"].expand(sum(sizes))  # from here on each coordinate has a count of its own
+        for name in fresh.keys() - {"drift"}:
+            new, old = fresh[name].split(list(self.n_sampled)), saved[name].split(list(sizes))
+            for g in kept:
+                new[g].copy_(old[g])
+        return fresh
+
+
+def _same(these: Sequence[nn.Parameter], those: Sequence[nn.Parameter]) -> bool:
+    return len(these) == len(those) and all(map(operator.is_, these, those))
 
 
 def _take(t: Tensor, index: Tensor, out: Tensor) -> None:
