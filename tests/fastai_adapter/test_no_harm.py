@@ -17,7 +17,7 @@ from adaptlr import AdaptLRWarning, Sampling
 from adaptlr.fastai import AdaptLR
 from tests.fastai_adapter.small import BATCHES, OPTIMIZERS, assert_same, everything, is_clean, learner
 
-GOOD = {"Adam": 3e-3, "SGD": 0.01, "RMSProp": 1e-3, "ranger": 3e-3, "torch Adam": 3e-3, "torch SGD": 0.01}
+GOOD = {"Adam": 3e-3, "SGD": 0.01, "RMSProp": 1e-3, "ranger": 3e-2, "torch Adam": 3e-3, "torch SGD": 0.01}
 FITS: dict[str, Any] = {
     "fit": lambda learn, lr, cbs: learn.fit(2, lr, cbs=cbs),
     "one-cycle": lambda learn, lr, cbs: learn.fit_one_cycle(2, lr, cbs=cbs),
