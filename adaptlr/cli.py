@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adaptlr import __version__
+from adaptlr import __version__, jsonl
 
 if TYPE_CHECKING:
     from adaptlr.trace import Trace
@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="six trainings on the CPU (minutes): two ruined learning rates, before and after")
     demo.add_argument("--out", type=Path, default=Path("adaptlr-demo"), metavar="DIR", help="folder to write to (%(default)s)")
     demo.add_argument("--overwrite", action="store_true", help="replace an earlier demo's files in DIR; others are left alone")
-    demo.add_argument("--seed", type=int, default=0, help="of weights, batches and split (%(default)s)")
+    demo.add_argument("--seed", type=_seed, default=0, help="of weights, batches and split (%(default)s)")
     demo.add_argument("--epochs", type=int, default=None, help="of each run; fewer are quicker, and prove less")
     demo.set_defaults(run=_demo)
 
@@ -55,6 +55,16 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--title", default="adaptlr: what happened in these runs", help="of the page")
     report.set_defaults(run=_report)
     return parser
+
+
+def _seed(text: str) -> int:
+    try:
+        seed = int(text)
+    except ValueError:
+        seed = -1
+    if not 0 <= seed < 2**32:
+        raise argparse.ArgumentTypeError(f"a seed is a whole number from 0 to {2**32 - 1}, got {text!r}")
+    return seed
 
 
 def _demo(args: argparse.Namespace) -> None:
@@ -72,8 +82,7 @@ def _show(args: argparse.Namespace) -> None:
     from adaptlr.show.plot import plot  # noqa: PLC0415  (matplotlib)
 
     out = args.out or args.trace.with_suffix(".png")
-    if out == args.trace:
-        raise ValueError(f"{out} is the trace itself: name another file with --out")
+    _spare_traces(out, [args.trace])
     figure = plot(trace)
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out)
@@ -82,11 +91,18 @@ def _show(args: argparse.Namespace) -> None:
 
 def _report(args: argparse.Namespace) -> None:
     runs = [(path.stem, _load(path), {}) for path in args.traces]
-    if args.out in args.traces:
-        raise ValueError(f"{args.out} is one of the traces: name another file with --out")
+    _spare_traces(args.out, args.traces)
     from adaptlr.show.report import html_report  # noqa: PLC0415  (matplotlib)
 
     print(html_report(runs, args.out, title=args.title, intro=f"Drawn by adaptlr {__version__} from {len(runs)} saved traces."))
+
+
+def _spare_traces(out: Path, traces: Sequence[Path]) -> None:
+    """Refuse to write over what was read, by whatever name it goes, and over any other trace."""
+    if out.exists() and any(out.samefile(trace) for trace in traces):
+        raise ValueError(f"{out} is a trace that is to be drawn: name another file with --out")
+    if jsonl.is_trace(out):
+        raise ValueError(f"{out} is a trace, which would be lost: name another file with --out")
 
 
 def _load(path: Path) -> Trace:

@@ -49,6 +49,15 @@ def open_new(path: Path) -> TextIO:
     return file
 
 
+def is_trace(path: Path) -> bool:
+    """There is such a file, and it begins with a trace's header, be that whole or cut off."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        begin = file.read(64)
+    return b"".join(begin.split()).startswith(b'{"type":"header"')
+
+
 def fields(record: object) -> dict[str, Any]:
     """What ``records.to_dict`` gives, one level at a time: its deep copy costs three times what the rest of writing a line does."""
     if not dataclasses.is_dataclass(record):

@@ -141,6 +141,50 @@ def test_a_trace_is_never_written_over(command, trace: Path, capsys: pytest.Capt
     assert trace.read_bytes() == before
 
 
+@pytest.mark.parametrize("command", ["show", "report"])
+@pytest.mark.parametrize("way", ["detour", "absolute", "symlink", "hardlink"])
+def test_nor_is_it_by_another_name(command, way, trace: Path, monkeypatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(trace.parent)
+    given, before, other = Path(trace.name), trace.read_bytes(), trace.with_name("other.html")
+    if way == "symlink":
+        other.symlink_to(trace)
+    elif way == "hardlink":
+        other.hardlink_to(trace)
+    out = {"detour": Path("..") / trace.parent.name / trace.name, "absolute": trace}.get(way, other)
+    assert main([command, str(given), "--out", str(out)]) == 2
+    assert "name another file with --out" in capsys.readouterr().err
+    assert trace.read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["show", "report"])
+@pytest.mark.parametrize("cut", [False, True])
+def test_nor_is_a_trace_that_is_not_drawn(command, cut, trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = tmp_path / "other.png"
+    other.write_bytes(trace.read_bytes()[: 40 if cut else None])
+    before = other.read_bytes()
+    assert main([command, str(trace), "--out", str(other)]) == 2
+    assert "is a trace, which would be lost: name another file" in capsys.readouterr().err
+    assert other.read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["show", "report"])
+def test_what_was_drawn_before_is_drawn_again(command, trace: Path, tmp_path: Path) -> None:
+    out = tmp_path / ("out.png" if command == "show" else "out.html")
+    out.write_text("old", encoding="utf-8")
+    assert main([command, str(trace), "--out", str(out)]) == 0
+    assert out.read_bytes() != b"old"
+
+
+@pytest.mark.parametrize("seed", ["-1", "4294967296", "1.5", "x"])
+def test_a_demo_has_a_seed_that_every_part_takes(seed: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "demo"
+    with pytest.raises(SystemExit) as stop:
+        main(["demo", "--out", str(out), "--seed", seed])
+    assert stop.value.code == 2
+    assert f"argument --seed: a seed is a whole number from 0 to 4294967295, got {seed!r}" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_an_unknown_picture_format_is_one_line(trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", str(trace), "--out", str(tmp_path / "picture.xyz")]) == 2
     assert capsys.readouterr().err.count("\n") == 1

@@ -123,7 +123,7 @@ def test_a_file_in_the_folders_place_is_said(tmp_path: Path, capsys: pytest.Capt
     assert "is a file: choose another folder" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("name", "value"), [("epochs", 0), ("batch", 1), ("images", 100), ("images", 5000)])
+@pytest.mark.parametrize(("name", "value"), [("epochs", 0), ("batch", 1), ("images", 100), ("images", 5000), ("seed", -1)])
 def test_a_setup_out_of_range_quotes_its_value(name: str, value: int) -> None:
     with pytest.raises(ValueError, match=f"{name} must lie in .* got {value}"):
         Setup(**{name: value})

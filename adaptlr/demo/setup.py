@@ -38,10 +38,11 @@ class Setup:
     epochs: int = 6  # of every run, at least 1
     batch: int = 32  # images, at least 2: BatchNorm needs them
     images: int = N_IMAGES  # of which half are for validation, 200 to 1797
-    seed: int = 0  # of the split, the initial weights and the batches
+    seed: int = 0  # of the split, the initial weights and the batches, 0 to 2^32 - 1
 
     def __post_init__(self) -> None:
-        for name, low, high in (("epochs", 1, 1000), ("images", 200, N_IMAGES), ("batch", 2, self.images // 2)):
+        ranges = (("epochs", 1, 1000), ("images", 200, N_IMAGES), ("batch", 2, self.images // 2), ("seed", 0, 2**32 - 1))
+        for name, low, high in ranges:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ValueError(f"{name} must lie in [{low}, {high}], got {value!r}")
