@@ -36,16 +36,18 @@ class Sampling:
     """How much is measured, and how often.
 
     Raises:
-        ValueError: a number is out of its range; the message quotes it.
+        TypeError: it is no number, or no whole one; the message quotes it.
+        ValueError: a number is out of its range; likewise.
     """
 
     activations_every: Annotated[int, Least(1, upto=10**9)] = 5  # optimizer steps between activation samples
     activations_first: Annotated[int, Least(0, upto=10**9)] = 16  # every one of the first steps is sampled
-    activations: int = 8192  # entries read from one stage's output, at least 64; or 0: no hooks, and weights alone are watched
+    # entries read from one stage's output, at least 64; or 0: no hooks, and weights alone are watched
+    activations: Annotated[int, Least(0, upto=10**9)] = 8192
     coordinates: Annotated[int, Least(64, upto=10**9)] = 2048  # entries read from one group's weights; or 16 a tensor, if more
     hist_bins: Annotated[int, Least(1, upto=10**6)] = 40
     hist_max: Annotated[float, Over(0, upto=1e9)] = 10.0
-    seed: int = 0  # picks the entries; no global generator is touched
+    seed: Annotated[int, Least(-(2**63), upto=2**63)] = 0  # picks the entries; no global generator is touched
 
     def __post_init__(self) -> None:
         check(self, see="see adaptlr.Sampling for its meaning")

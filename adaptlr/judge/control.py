@@ -28,7 +28,8 @@ class Settings:
     """What the controller may do. The defaults are one set for every net.
 
     Raises:
-        ValueError: a setting is outside its range; the message quotes the value.
+        TypeError: a setting is no number, or no whole one where it counts something; the message quotes the value.
+        ValueError: a setting is outside its range; likewise.
     """
 
     # update ratio that a group which was too hot is held under; None: what suits the run's length, 0.01 if that is unknown

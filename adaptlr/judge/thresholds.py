@@ -25,7 +25,8 @@ class Thresholds:
     """What counts as too hot, collapsed, starved or cold. The defaults are one set for every net; change them knowing why.
 
     Raises:
-        ValueError: a threshold is outside its range; the message quotes the value.
+        TypeError: a threshold is no number, or no whole one where it counts something; the message quotes the value.
+        ValueError: a threshold is outside its range; likewise.
     """
 
     # ---- one batch out of scale: heat.bad_batch
