@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from torch import nn
 
@@ -12,18 +12,18 @@ from adaptlr.measure.tree import Tree, unwrap
 
 Choice = str | nn.Module
 Stages = Choice | Sequence[Choice] | Mapping[str, Choice]
+_WANTED = "names or modules, or a mapping of label to either"
 
 
 def look_up(tree: Tree, stages: Stages) -> list[tuple[str, int]]:
     """Label and index in ``tree.modules`` of each choice, in registration order.
 
-    Raises ValueError for what is empty, not in the model, or given twice; see :func:`adaptlr.measure.stages.find_stages`.
+    Raises ValueError for what is empty, not in the model, or given twice, and TypeError for what is neither a name nor a module:
+    see :func:`adaptlr.measure.stages.find_stages`.
     """
-    if isinstance(stages, str | nn.Module):
-        stages = [stages]
-    pairs = list(stages.items()) if isinstance(stages, Mapping) else [(None, s) for s in stages]
+    pairs = labelled(stages)
     if not pairs:
-        raise ValueError('stages is empty, so nothing would be observed. Name submodules: AdaptLR(stages=["layer1", "layer2"])')
+        raise ValueError('stages is empty, so nothing would be observed. Name submodules: stages=["layer1", "layer2"]')
     index_of = {path: tree.index[id(m)] for path, m in tree.modules[0].named_modules(remove_duplicate=False)}
     found = sorted((_index(tree, index_of, choice), label) for label, choice in pairs)
     indices = [i for i, _ in found]
@@ -35,6 +35,23 @@ def look_up(tree: Tree, stages: Stages) -> list[tuple[str, int]]:
     return list(zip(labels, indices, strict=True))
 
 
+def labelled(stages: Stages) -> list[tuple[str | None, Choice]]:
+    """Each choice with the label that it was given, if any.
+
+    Raises:
+        TypeError: there is something among them that is neither a name nor a module, or a label that is no text.
+    """
+    if isinstance(stages, str | nn.Module):
+        return [(None, stages)]
+    if not isinstance(stages, Iterable):
+        raise TypeError(f"stages must be {_WANTED}, got {stages!r}")
+    pairs: list[tuple[str | None, Choice]] = [*stages.items()] if isinstance(stages, Mapping) else [(None, s) for s in stages]
+    for label, choice in pairs:
+        if not (isinstance(choice, str | nn.Module) and isinstance(label, str | None)):
+            raise TypeError(f"stages must be {_WANTED}, got {choice!r}{f' for {label!r}' if label is not None else ''} among them")
+    return pairs
+
+
 def _index(tree: Tree, index_of: Mapping[str, int], choice: Choice) -> int:
     if isinstance(choice, nn.Module):
         index = tree.index.get(id(unwrap(choice)))
@@ -44,9 +61,17 @@ def _index(tree: Tree, index_of: Mapping[str, int], choice: Choice) -> int:
             )
         return index
     if choice not in index_of:
-        close = difflib.get_close_matches(choice, filter(None, index_of), n=3, cutoff=0.5)
-        hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
-        raise ValueError(
-            f"the model has no submodule named {choice!r}.{hint} To list the names: [name for name, _ in model.named_modules()]"
-        )
+        raise ValueError(f"the model has no submodule named {choice!r}.{_nearest(choice, list(filter(None, index_of)))}")
     return index_of[choice]
+
+
+def _nearest(choice: str, names: Sequence[str]) -> str:
+    """What to write in place of a name that there is none of."""
+    if not names:
+        return " It has no submodules"
+    shown = 'To see all: print(model); a submodule within another is named as "layer1.0.conv1"'
+    close = difflib.get_close_matches(choice, names, n=3, cutoff=0.5)
+    if close:
+        return f" Did you mean {' or '.join(map(repr, close))}? {shown}"
+    nearest = difflib.get_close_matches(choice, names, n=5, cutoff=0.0)
+    return f" The nearest that it has are {', '.join(map(repr, nearest))}. {shown}"

@@ -50,6 +50,7 @@ def find_stages(model: nn.Module, stages: Stages | None = None, *, needed: bool 
 
     Raises:
         ValueError: a name or module is not in the model, is given twice, or nothing in the model can be observed.
+        TypeError: ``stages`` holds what is neither a name nor a module.
 
     >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
     >>> [(s.name, s.path, s.numel) for s in find_stages(net)]

@@ -254,8 +254,11 @@ def test_chosen_activation_owns_the_weights_before_it_in_its_parent():
 @pytest.mark.parametrize(
     ("stages", "message"),
     [
-        (["layr1"], r"no submodule named 'layr1'. Did you mean 'layer1'.*To list the names: .*named_modules"),
-        (["zzzzzz"], r"no submodule named 'zzzzzz'. To list"),
+        (["layr1"], r"no submodule named 'layr1'. Did you mean 'layer1'.*To see all: print\(model\)"),
+        (
+            ["zzzzzz"],
+            r"no submodule named 'zzzzzz'. The nearest that it has are ('[\w.]+', ){4}'[\w.]+'\. To see all: print\(model\)",
+        ),
         ([nn.ReLU()], "the ReLU given in stages is not a submodule of the model"),
         ([], "stages is empty"),
         (["layer1", "layer1"], "'layer1' 2 times"),
@@ -264,6 +267,21 @@ def test_chosen_activation_owns_the_weights_before_it_in_its_parent():
 def test_wrong_choice_says_what_to_do(stages, message):
     with pytest.raises(ValueError, match=message):
         find_stages(torchvision.models.resnet18(), stages)
+
+
+@pytest.mark.parametrize(
+    ("stages", "got"), [(3, "3"), ([1.5], "1.5 among"), ({"a": 1}, "1 for 'a'"), ({0: "fc"}, "'fc' for 0"), ([["fc"]], r"\['fc'\]")]
+)
+def test_a_choice_is_a_name_or_a_module(stages, got):
+    with pytest.raises(TypeError, match=f"^stages must be names or modules, or a mapping of label to either, got {got}"):
+        find_stages(torchvision.models.resnet18(), stages)
+
+
+def test_the_names_of_a_net_of_numbers_are_listed_for_who_guesses():
+    with pytest.raises(ValueError, match=r"named 'layer1'\. The nearest that it has are '1', '[02]', '[02]'\. To see all"):
+        find_stages(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), ["layer1"])
+    with pytest.raises(ValueError, match=r"named 'layer1'\. It has no submodules$"):
+        find_stages(nn.Linear(3, 2), ["layer1"])
 
 
 def test_nothing_to_observe_says_what_to_do():
