@@ -15,7 +15,7 @@ from typing import Any, Self, SupportsFloat
 import torch
 from torch import Tensor, nn
 
-from adaptlr import wrapped
+from adaptlr import arguments, wrapped
 from adaptlr.act import snapshot
 from adaptlr.act.optimizer import OptimizerPort, TorchOptimizer
 from adaptlr.act.scale import StepScale
@@ -33,6 +33,7 @@ from adaptlr.measure.kinds import numel
 from adaptlr.measure.opponents import Opponents
 from adaptlr.measure.stages import Stages, unwrap
 from adaptlr.observer import Observer, Sampling
+from adaptlr.ranges import whole
 from adaptlr.records import Action, Decision, Finding, Kind, Provenance, Reading
 from adaptlr.state import pack, unpack
 from adaptlr.trace import Trace
@@ -79,9 +80,10 @@ class Controller:
             trace to its file.
 
     Raises:
-        TypeError: the model is no module, or the optimizer none.
+        TypeError: the model is no module, or the optimizer none, or another argument is of a type that is of no use there.
         ValueError: no stage was found, the optimizer holds none of the model's parameters, or one in two groups; ``peak_lrs`` are
-            not as many as its groups; or the weights are spread over processes in a way that cannot be measured.
+            not as many as its groups, or one is below 0 or not finite; or the weights are spread over processes in a way that
+            cannot be measured.
         FileExistsError: the trace's file holds something already.
 
     >>> import torch
@@ -115,7 +117,10 @@ class Controller:
         announce: Callable[[Finding | Decision], None] | None = None,
         process_group: torch.distributed.ProcessGroup | None = None,
     ) -> None:
-        self.act = act
+        ours = {"thresholds": thresholds, "settings": settings, "sampling": sampling, "lesson": lesson}
+        beside = {"scaler": scaler, "announce": announce, "process_group": process_group}
+        arguments.check(act=act, stages=stages, also=also, **beside, **ours)
+        self.act = bool(act)  # numpy's are none
         self.thresholds = thresholds or Thresholds()
         self.settings = settings or Settings()
         self.sampling = sampling or Sampling()
@@ -131,8 +136,9 @@ class Controller:
         self._observer = Observer(self._model, self._port, stages, self.sampling, self._ranks)
         n = self._observer.n_groups
         peaks = None if peak_lrs is None else _one_each(peak_lrs, n)
+        length = None if total_steps is None else whole("total_steps", total_steps)
         weights = sum(numel(p) for group in self._port.params() for p in group if p.requires_grad)
-        outlook = Outlook(total_steps=total_steps, peak_lrs=peaks, weights=weights, lesson=lesson)
+        outlook = Outlook(total_steps=length, peak_lrs=peaks, weights=weights, lesson=lesson)
         self._history = History(outlook=outlook)
         self._control = Control(groups=tuple(GroupControl() for _ in range(n)))
         self._opponents = Opponents(self._model, self._port.params(), lambda: self._observer.activations.passed_since_step)
@@ -148,7 +154,7 @@ class Controller:
         self.trace = Trace(  # last: what was refused before has opened no file
             trace if self._first_rank else None,
             settings={
-                "act": act,
+                "act": self.act,
                 "thresholds": dataclasses.asdict(self.thresholds),
                 "settings": dataclasses.asdict(self.settings),
                 "sampling": dataclasses.asdict(self.sampling),
@@ -323,7 +329,7 @@ class Controller:
             epoch: how many epochs are done, as a fraction, if the loop knows.
 
         Raises:
-            ValueError: the loss is no scalar.
+            ValueError: the loss is no scalar, or a complex one.
             RuntimeError: the controller is closed or was not entered, or no forward pass of the model was seen.
         """
         if self._replaced:
@@ -431,11 +437,12 @@ class Controller:
 
         Raises:
             RuntimeError: this controller is watching already, or closed.
-            ValueError: the state is of another version, of an optimizer with another number of groups, or of a controller that was
-                given more or fewer things as ``scaler`` and ``also``; or other weights were sampled.
+            ValueError: this is no such state, or it is of another version, of an optimizer with another number of groups, or of a
+                controller that was given more or fewer things as ``scaler`` and ``also``; or other weights were sampled.
         """
         if self._stack is not None or self._closed:
             raise RuntimeError("load_state_dict comes before `with`: make a new Controller, load, then enter it")
+        arguments.check_state(state, "Controller.state_dict()")
         if state["version"] != STATE_VERSION:
             raise ValueError(f"this state is of version {state['version']}, and this adaptlr reads version {STATE_VERSION}")
         if state["groups"] != self._observer.n_groups:
@@ -621,7 +628,7 @@ def _check_types(model: object, port: object) -> None:
 
 def _one_each(peak_lrs: Sequence[float] | float, n_groups: int) -> tuple[float, ...]:
     """The largest learning rate of each group."""
-    peaks = (float(peak_lrs),) if isinstance(peak_lrs, int | float) else tuple(peak_lrs)
+    peaks = arguments.rates("peak_lrs", peak_lrs)
     if len(peaks) != n_groups:
         raise ValueError(f"peak_lrs is to have one learning rate for each of the optimizer's {n_groups} groups, got {peak_lrs!r}")
     return peaks
@@ -641,6 +648,8 @@ def _scalar(loss: Tensor | SupportsFloat) -> Tensor:
     if isinstance(loss, Tensor):
         if loss.numel() != 1:
             raise ValueError(f"the loss must be a scalar, got a tensor of shape {tuple(loss.shape)}: reduce it, e.g. loss.mean()")
+        if loss.is_complex():
+            raise ValueError(f"the loss must be a real number, got {loss.dtype}: give the one that is minimised, e.g. loss.abs()")
         return loss.detach() if loss.ndim == 0 else loss.detach().reshape(())
     if getattr(loss, "size", None) == 1:  # numpy's numbers, and its arrays of one
         loss = loss.item()  # type: ignore[union-attr]

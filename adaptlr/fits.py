@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from adaptlr import arguments
 from adaptlr.act.optimizer import OptimizerPort
 from adaptlr.act.snapshot import Stateful, all_of
 from adaptlr.callers import warn
@@ -40,6 +41,7 @@ class Fits:
         **options: Any,
     ) -> None:
         """Take what an adapter was made with; ``options`` are the Controller's own."""
+        arguments.check(also=also, **options)
         self._trace_path = None if trace is None else Path(trace)
         self._snapshot_device = None if snapshot_device is None else torch.device(snapshot_device)
         self._also = also
@@ -98,6 +100,8 @@ class Fits:
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Have the fit that comes next go on with what :meth:`state_dict` gave."""
+        if state_dict:
+            arguments.check_state(state_dict, f"{type(self).__name__}.state_dict()")
         self._kept = state_dict
 
     def _lesson_about(self, model: torch.nn.Module) -> Lesson | None:

@@ -24,6 +24,7 @@ from adaptlr.judge.control import Settings
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.measure.stages import Stages
 from adaptlr.observer import Sampling
+from adaptlr.ranges import whole
 from adaptlr.wrapped import group_of
 
 __all__ = ["AdaptLR"]
@@ -91,7 +92,8 @@ class AdaptLR(TqdmFits, pl.Callback):
             snapshot_device=snapshot_device,
             also=also,
         )
-        self._optimizer, self._model, self._loss = optimizer, model, loss
+        self._optimizer = None if optimizer is None else whole("optimizer", optimizer, see="it is an index, not a name")
+        self._model, self._loss = model, loss
 
     @property
     def state_key(self) -> str:

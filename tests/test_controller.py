@@ -18,7 +18,8 @@ import pytest
 import torch
 from torch import nn
 
-from adaptlr import Action, AdaptLRWarning, Controller, Kind, Sampling, Thresholds, Trace
+import adaptlr
+from adaptlr import Action, AdaptLRWarning, Controller, Kind, Sampling, Settings, Thresholds, Trace
 from adaptlr.judge.detect import observe
 from adaptlr.judge.history import History
 from adaptlr.judge.outlook import Lesson
@@ -434,6 +435,71 @@ class TestBadInput:
         ):
             Controller(self.model, self.optimizer(), peak_lrs=peaks)
 
+    @pytest.mark.parametrize(
+        ("peaks", "error"),
+        [
+            *[("a", TypeError), ([None], TypeError), (["0.1"], TypeError), ([True], TypeError), ({"a": 0.1}, TypeError)],
+            *[([-1], ValueError), ([math.nan], ValueError), (math.inf, ValueError), (torch.tensor([-1.0]), ValueError)],
+        ],
+    )
+    def test_peaks_that_are_no_learning_rates(self, peaks: Any, error: type[Exception]) -> None:
+        with pytest.raises(error, match=rf"^peak_lrs must be .*, got {re.escape(repr(peaks))}"):
+            Controller(self.model, self.optimizer(), peak_lrs=peaks)
+
+    @pytest.mark.parametrize("peaks", [0, [0.0], np.float32(0.0), np.array(0.0), torch.tensor(0.0), iter([0])])
+    def test_a_peak_may_be_zero(self, peaks: Any) -> None:
+        assert Controller(self.model, self.optimizer(), peak_lrs=peaks)._history.outlook.peak_lrs == (0.0,)
+
+    @pytest.mark.parametrize("act", ["no", 1, 0, None, []])
+    def test_act_is_true_or_false(self, act: Any) -> None:
+        with pytest.raises(TypeError, match=rf"^act must be True or False, got {re.escape(repr(act))}"):
+            Controller(self.model, self.optimizer(), act=act)
+
+    def test_act_may_be_numpys(self) -> None:
+        ctl = Controller(self.model, self.optimizer(), act=np.bool_(False))  # type: ignore[arg-type]
+        assert ctl.act is False
+        assert ctl.trace.settings["act"] is False
+
+    @pytest.mark.parametrize("total", [1.5, math.nan, math.inf, True, "100", np.bool_(True), [100]])
+    def test_a_run_has_a_whole_number_of_steps(self, total: Any) -> None:
+        with pytest.raises(TypeError, match=rf"^total_steps must be a whole number, got {re.escape(repr(total))}"):
+            Controller(self.model, self.optimizer(), total_steps=total)
+
+    @pytest.mark.parametrize("total", [100, np.int64(100), 100.0, np.float32(100.0)])
+    def test_which_may_come_as_it_likes(self, total: Any) -> None:
+        length = Controller(self.model, self.optimizer(), total_steps=total)._history.outlook.total_steps
+        assert (length, type(length)) == (100, int)
+
+    @pytest.mark.parametrize("name", ["thresholds", "settings", "sampling", "lesson"])
+    def test_ours_of_another_class(self, name: str) -> None:
+        public = name.capitalize()
+        other = Sampling() if name == "settings" else Settings()
+        for value, got in (({}, "dict"), ({"seed": 1}, "dict"), (3, "int"), (other, type(other).__name__)):
+            given: dict[str, Any] = {name: value}
+            with pytest.raises(TypeError, match=rf"^{name} must be adaptlr\.{public}\(\.\.\.\), got {got}$"):
+                Controller(self.model, self.optimizer(), **given)
+        given = {name: getattr(adaptlr, public)}
+        with pytest.raises(TypeError, match="got the class itself"):
+            Controller(self.model, self.optimizer(), **given)
+
+    @pytest.mark.parametrize(
+        ("name", "value", "got"),
+        [
+            *[("announce", "print", "'print'"), ("scaler", True, "True"), ("process_group", 3, "3")],
+            *[("also", 3, "3"), ("also", [3], "3"), ("also", "ab", "'ab'"), ("also", nn.Linear, "<class")],
+            *[("stages", 3, "3"), ("stages", {"a": 1}, "1 for 'a'"), ("stages", ["0", None], "None among")],
+            ("stages", {1: "0"}, "'0' for 1"),
+        ],
+    )
+    def test_things_that_are_of_no_use_there(self, name: str, value: Any, got: str) -> None:
+        given: dict[str, Any] = {name: value}
+        with pytest.raises(TypeError, match=rf"^{name} must be .*, got {re.escape(got)}"):
+            Controller(self.model, self.optimizer(), **given)
+
+    def test_no_stage_at_all(self) -> None:
+        with pytest.raises(ValueError, match=r'stages is empty.*: stages=\["layer1", "layer2"\]'):
+            Controller(self.model, self.optimizer(), stages=[])
+
     def test_what_is_refused_leaves_no_file_behind(self, tmp_path: Path) -> None:
         path = tmp_path / "run.jsonl"
         with pytest.raises(ValueError, match="total_steps must be at least 1, got 0"):
@@ -460,6 +526,25 @@ class TestBadInput:
             fit(model, optimizer, batches(40), ctl)
         assert [f.kind for f in ctl.findings[:1]] == [Kind.TOO_COLD]
 
+    @pytest.mark.parametrize(
+        ("kind", "name", "value"),
+        [
+            *[(Settings, "max_rollbacks", 2.5), (Settings, "early_steps", True), (Settings, "quiet_steps", "50")],
+            *[(Settings, "max_raises", None), (Settings, "retreat", "3"), (Settings, "ceiling", True)],
+            *[(Thresholds, "stall_steps", 16.5), (Thresholds, "hot_ratio", None), (Thresholds, "cold_walk", [7.0])],
+            *[(Sampling, "activations", 100.5), (Sampling, "hist_bins", True), (Sampling, "seed", 1.5), (Sampling, "seed", "1")],
+        ],
+    )
+    def test_settings_are_numbers_and_whole_ones_where_they_count(self, kind: Any, name: str, value: Any) -> None:
+        with pytest.raises(TypeError, match=rf"^{name} must be a (whole )?number, got {re.escape(repr(value))}: see adaptlr"):
+            kind(**{name: value})
+
+    @pytest.mark.parametrize("value", [100.0, np.int64(100), np.float32(100.0)])
+    def test_whole_numbers_may_come_as_they_like(self, value: Any) -> None:
+        for taken in (Settings(max_rollbacks=value).max_rollbacks, Sampling(seed=value).seed):
+            assert (taken, type(taken)) == (100, int)
+        assert Settings(ceiling=None).ceiling is None
+
     def test_sampling_out_of_range(self) -> None:
         with pytest.raises(ValueError, match=r"activations_every must lie in \[1, 1e\+09\], got 0"):
             Sampling(activations_every=0)
@@ -482,6 +567,11 @@ class TestBadInput:
     @pytest.mark.parametrize("loss", [torch.ones(3), np.ones(3), "2.3", None])
     def test_a_loss_that_is_no_scalar(self, loss: Any) -> None:
         with Controller(self.model, self.optimizer()) as ctl, pytest.raises(ValueError, match="the loss must be a scalar"):
+            ctl.step(loss)
+
+    @pytest.mark.parametrize("loss", [torch.tensor(1 + 2j), torch.tensor([1j])])
+    def test_a_loss_that_is_complex(self, loss: torch.Tensor) -> None:
+        with Controller(self.model, self.optimizer()) as ctl, pytest.raises(ValueError, match=r"number, got torch\.complex64"):
             ctl.step(loss)
 
     @pytest.mark.parametrize(

@@ -194,6 +194,22 @@ class TestRefused:
         with pytest.raises(ValueError, match=r"of a model with \[\d+\] sampled weights a group; here"):
             other.load_state_dict(self.controller().state_dict())
 
+    def test_what_is_no_state_of_ours(self) -> None:
+        ctl = self.controller()
+        state = ctl.state_dict()
+        outer = {"model": ctl.model.state_dict(), "adaptlr": state}
+        for given, says in (
+            ({}, "but an empty dict: load what was saved"),
+            (ctl.model.state_dict(), r"but a dict with '0\.weight', .* and \d+ more: load what"),
+            ({"version": 6}, "but a dict with 'version': load what"),
+            (outer, r"but a dict with 'model', 'adaptlr': did you mean state\['adaptlr'\]\?"),
+            ({"one": state, "other": state}, "but a dict with 'one', 'other': load what"),
+            (None, "but NoneType: load what"),
+            (ctl, "but Controller: load what"),
+        ):
+            with pytest.raises(ValueError, match=rf"^this state is not what Controller\.state_dict\(\) gave, {says}"):
+                self.controller().load_state_dict(given)  # type: ignore[arg-type]
+
     def test_another_version(self) -> None:
         state = {**self.controller().state_dict(), "version": 0}
         with pytest.raises(ValueError, match="version 0, and this adaptlr reads version 7"):

@@ -280,6 +280,20 @@ class TestManualOptimization:
         with pytest.raises(ValueError, match="optimizer=2, but the module has 2"):
             fit(Two(), AdaptLR(optimizer=2, model="maker"))
 
+    @pytest.mark.parametrize("optimizer", ["x", 0.5, True])
+    def test_an_optimizer_is_chosen_by_its_index(self, optimizer: Any) -> None:
+        with pytest.raises(TypeError, match=f"^optimizer must be a whole number, got {optimizer!r}: it is an index"):
+            AdaptLR(optimizer=optimizer)
+
+    def test_what_no_fit_could_begin_with_is_refused_at_once(self) -> None:
+        wrong: dict[str, Any] = {"act": "no", "settings": {}, "also": 3, "stages": 3}
+        for name, value in wrong.items():
+            given: dict[str, Any] = {name: value}
+            with pytest.raises(TypeError, match=f"^{name} must be"):
+                AdaptLR(**given)
+        with pytest.raises(ValueError, match=r"not what AdaptLR.state_dict\(\) gave, but a dict with 'epoch'"):
+            AdaptLR().load_state_dict({"epoch": 1})
+
 
 class TestTheLengthOfAFit:
     @ignore_what_it_says
