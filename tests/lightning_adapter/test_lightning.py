@@ -163,25 +163,25 @@ class TestAFitThatGoesOnFromACheckpoint:
         assert more.trace.readings[0].groups[0].scale > 2 * cb.scales[0]
 
     def test_a_checkpoint_of_another_version_is_said(self, tmp_path: Path) -> None:
-        fit(Module(), AdaptLR(), Halt(tmp_path / "a.ckpt"), max_epochs=2)
+        fit(Module(3e-2), AdaptLR(), Halt(tmp_path / "a.ckpt"), max_epochs=2)
         saved = torch.load(tmp_path / "a.ckpt", weights_only=False)
         (key,) = (key for key in saved["callbacks"] if key.startswith("AdaptLR"))
         saved["callbacks"][key]["version"] = 1
         torch.save(saved, tmp_path / "b.ckpt")
         with pytest.warns(AdaptLRWarning, match="in version 1, and this one reads version"):
-            resume(Module(), cb := AdaptLR(), file=tmp_path / "b.ckpt", max_epochs=2)
+            resume(Module(3e-2), cb := AdaptLR(), file=tmp_path / "b.ckpt", max_epochs=2)
         assert [r.step for r in cb.trace.readings] == list(range(BATCHES))
 
     def test_without_our_memory_what_is_left_counts(self, tmp_path: Path) -> None:
         """The checkpoint was written without us: the net has so many steps to go, and is no longer new."""
-        fit(Module(), Halt(tmp_path / "a.ckpt"), max_epochs=6)
+        fit(Module(3e-2), Halt(tmp_path / "a.ckpt"), max_epochs=6)
         seen: list[Any] = []
 
         class Look(pl.Callback):
             def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
                 seen.append(cb._controller._history.outlook)  # type: ignore[union-attr]
 
-        resume(Module(), cb := AdaptLR(), Look(), file=tmp_path / "a.ckpt", max_epochs=6)
+        resume(Module(3e-2), cb := AdaptLR(), Look(), file=tmp_path / "a.ckpt", max_epochs=6)
         assert seen[0].total_steps == 5 * BATCHES
 
 
@@ -250,7 +250,7 @@ class TestAnAverageOfTheWeights:
         assert largest < 10, "one step at this learning rate makes weights of hundreds, of which a tenth would stay"
 
     def test_is_the_same_without_one(self) -> None:
-        watched, plain = self.net(3e-3), self.net(3e-3, watch=False)
+        watched, plain = self.net(3e-2), self.net(3e-2, watch=False)
         assert all(torch.equal(a, b) for a, b in zip(watched.parameters(), plain.parameters(), strict=True))
 
 
