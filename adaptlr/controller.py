@@ -37,9 +37,9 @@ from adaptlr.ranges import whole
 from adaptlr.records import Action, Decision, Finding, Kind, Provenance, Reading
 from adaptlr.state import pack, unpack
 from adaptlr.trace import Trace
+from adaptlr.usage import Usage
 
 STATE_VERSION = 7  # of what state_dict gives
-_LONGEST_WAIT = 100  # calls of step before the first optimizer step, after which the user is asked whether there is one
 _SNAPSHOT_BUDGET = 0.005  # share of the run's time that snapshots may take, past the first steps
 _OVERDUE = 1.05  # of the length that was said: no run is meant to be that much longer
 _CERTIFY_STEPS = 8  # healthy steps after a snapshot that certify it
@@ -134,6 +134,7 @@ class Controller:
         self._extras = all_of(scaler, also)
         self._announce = announce or _warn
         self._observer = Observer(self._model, self._port, stages, self.sampling, self._ranks)
+        self._usage = Usage(self._observer, has_scaler=scaler is not None, say=lambda text: warn(text, AdaptLRWarning))
         n = self._observer.n_groups
         peaks = None if peak_lrs is None else _one_each(peak_lrs, n)
         length = None if total_steps is None else whole("total_steps", total_steps)
@@ -291,6 +292,7 @@ class Controller:
             _ACTING.discard(self)
 
     def _before_step(self, lrs: list[float]) -> Sequence[float]:
+        self._usage.before_step()
         regrouped = self._observer.before_step(lrs)
         self._opponents.before_step()
         if self._opponents.noticed and not self._history.outlook.contested:
@@ -344,6 +346,7 @@ class Controller:
                 "call it once a batch, after optimizer.step(), and give Controller the model and the optimizer that you train "
                 "with; if the model is compiled, enter the Controller before any net of its kind makes its first compiled pass"
             )
+        self._usage.called()
         self._losses.append(value)
         if not self._observer.stepped:  # gradients are being accumulated, or a GradScaler skipped the step
             if self._has_scaler:
@@ -351,7 +354,7 @@ class Controller:
                 self._judge_what_has_come()
             elif self._ranks is not None and self._ranks.in_join:
                 self._observer.shadow()
-            self._warn_if_nothing_steps()
+            self._usage.nothing_steps(self._losses)
             return
         mean = value if len(self._losses) == 1 else _mean(torch.stack([x.to(value.device) for x in self._losses]))
         self._losses.clear()
@@ -369,25 +372,6 @@ class Controller:
     def _judge_what_has_come(self) -> None:
         for reading in self._observer.readings():
             self._judge(reading, may_act=True)
-
-    def _warn_if_nothing_steps(self) -> None:
-        if len(self._losses) != _LONGEST_WAIT:
-            return
-        if not self._observer.step:
-            text = (
-                f"forward passes of the model were seen, but no step of its optimizer in {_LONGEST_WAIT} calls of Controller.step, "
-                "so nothing can be judged: give Controller the optimizer whose step() changes the weights. Weights that change "
-                "without one, as in the ways of torch.func, cannot be watched: copy gradients to p.grad and call optimizer.step()"
-            )
-        elif not self._has_scaler and not torch.stack([x.to("cpu") for x in self._losses[_LONGEST_WAIT // 2 :]]).isfinite().any():
-            text = (
-                f"no optimizer step in {_LONGEST_WAIT} batches, and for long no loss that is finite: if a GradScaler skips those "
-                "steps, it will skip all others too. Give it to the Controller, Controller(..., scaler=scaler): then the run goes "
-                "back to before that"
-            )
-        else:
-            return
-        warn(text, AdaptLRWarning)
 
     # ------------------------------------------------------------------ a run that is stopped, and goes on another day
 

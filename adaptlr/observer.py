@@ -174,6 +174,7 @@ class Observer:
     def after_step(self) -> None:
         self._skips = self._port.skips()
         self._rows = self._weights.after(self._skips)
+        self.activations.after_step()
 
     def submit(self, loss: Tensor, epoch: float | None, scales: tuple[float, ...], claim: str = "") -> None:
         """The step is done: its numbers begin their way to the host.

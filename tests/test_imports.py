@@ -118,6 +118,7 @@ RULES = {  # folder or file -> what it may import beside the standard library
         "adaptlr.state",
         "torch",
     ),
+    "usage.py": ("adaptlr.observer", "torch"),
     "arguments.py": ("adaptlr.judge", "adaptlr.measure", "adaptlr.observer", "torch"),
     "controller.py": (
         "adaptlr.act",
@@ -130,6 +131,7 @@ RULES = {  # folder or file -> what it may import beside the standard library
         "adaptlr.records",
         "adaptlr.state",
         "adaptlr.trace",
+        "adaptlr.usage",
         "adaptlr.wrapped",
         "torch",
     ),

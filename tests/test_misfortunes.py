@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import Any
 
 import pytest
 import torch
@@ -121,3 +122,49 @@ def test_one_that_watches_beside_one_that_acts_stays() -> None:
     assert same(
         [r.groups[0].update_ratio for r in watching.trace.readings], [r.groups[0].update_ratio for r in acting.trace.readings]
     )
+
+
+def loop(order: str, steps: int = 12, **options: Any) -> tuple[Controller, list[str]]:
+    """``order`` of what is done with each batch: forward and backward, the optimizer's step, the controller's."""
+    torch.manual_seed(0)
+    model = convnet()
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    with warnings.catch_warnings(record=True) as told, Controller(model, optimizer, announce=quiet, **options) as controller:
+        warnings.simplefilter("always")
+        for x, y in batches(steps):
+            loss = torch.zeros(())
+            for what in order:
+                if what == "f":
+                    optimizer.zero_grad()
+                    loss = nn.functional.cross_entropy(model(x), y)
+                    loss.backward()
+                elif what == "o":
+                    optimizer.step()
+                elif what == "v":
+                    with torch.no_grad():
+                        model(x)
+                else:
+                    controller.step(loss)
+    return controller, [str(w.message) for w in told if w.category is AdaptLRWarning]
+
+
+def test_a_call_before_the_optimizers_step_is_noticed() -> None:
+    (said,) = loop("fco")[1]
+    assert "call it after optimizer.step(), once a batch" in said
+
+
+@pytest.mark.parametrize("order", ["foc", "fcfoc", "fovc", "ffoc"])
+def test_calls_in_the_right_place_are_not(order: str) -> None:
+    """Gradients that are accumulated, a validation pass before the call."""
+    assert loop(order)[1] == []
+
+
+def test_a_pass_of_another_net_s_step_before_the_call_is_not() -> None:
+    """As of a game, in which the other net is trained on this one's answers."""
+    assert loop("fofc")[1] == []
+
+
+def test_a_controller_that_is_not_told_says_so() -> None:
+    controller, (said,) = loop("fo", steps=120)
+    assert "before Controller.step(loss) was called: call it after each" in said
+    assert controller.trace.readings == []

@@ -66,7 +66,7 @@ class ActivationProbe:
         self.stages = tuple(stages)
         self.enabled = True
         self.hist_bins, self.hist_max = hist_bins, hist_max
-        self._saw_forward = self._passed_since_step = False
+        self._saw_forward = self._passed_since_step = self._passed_after_step = False
         self._tallies = tuple(_Tally(sample) for _ in self.stages)
         self._handles: list[RemovableHandle] = []
         self._to_count: list[Tensor] = []
@@ -95,9 +95,18 @@ class ActivationProbe:
         """A stage ran in a training pass since the last :meth:`before_step`."""
         return self._passed_since_step
 
+    @property
+    def passed_after_step(self) -> bool:
+        """A training pass was made since the optimizer's last step was over: not within it, as closures make them."""
+        return self._passed_after_step
+
     def before_step(self) -> None:
         """The optimizer is about to step: a pass from here on is another one."""
         self._passed_since_step = False
+
+    def after_step(self) -> None:
+        """The optimizer has stepped."""
+        self._passed_after_step = False
 
     def collect(self) -> Tensor | None:
         """Counts since the last call [stages, counters], on the device, zeros for a stage that did not run; then starts anew.
@@ -202,7 +211,7 @@ class _Hook:
         self.probe._saw_forward = True
         if not module.training:
             return
-        self.probe._passed_since_step = True
+        self.probe._passed_since_step = self.probe._passed_after_step = True
         if not self.probe.enabled or self.tally.given_up:
             return
         if torch.compiler.is_compiling():

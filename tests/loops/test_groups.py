@@ -88,7 +88,7 @@ def test_the_scale_of_the_others_is_kept_and_the_new_one_begins_at_1() -> None:
 def test_going_back_to_before_it_came_puts_it_back_as_it_was_when_it_came() -> None:
     """A bad batch poisons both groups: back to step 8, when only the first was there."""
     fresh = convnet_state_at_start()
-    model, optimizer, controller, _ = unfreeze(watched=True, steps=18, poison=17)
+    model, optimizer, controller, _ = unfreeze(watched=True, steps=16, poison=15)
     assert controller is not None
     (decision,) = controller.decisions
     assert (decision.action, decision.restored_step) == (Action.ROLLBACK, 8)
@@ -111,11 +111,11 @@ def test_what_the_model_does_not_hold_goes_back_too() -> None:
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     mix = nn.Parameter(torch.full((10, 10), 0.1))
     with Controller(model, optimizer, announce=lambda _: None) as ctl:
-        for i, (x, y) in enumerate(batches(18)):
+        for i, (x, y) in enumerate(batches(16)):
             if i == 10:
                 optimizer.add_param_group({"params": [mix]})
             out = model(x) if i < 10 else model(x) + model(x) @ mix
-            loss = nn.functional.cross_entropy(out * (math.nan if i == 17 else 1.0), y)
+            loss = nn.functional.cross_entropy(out * (math.nan if i == 15 else 1.0), y)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

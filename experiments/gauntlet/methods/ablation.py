@@ -75,7 +75,7 @@ def _no_shift(history: History, *_: object) -> tuple[History, None]:
     return history, None
 
 
-def _only_the_first(ring: Ring, _: int) -> bool:
+def _only_the_first(ring: Ring, _: int, **__: object) -> bool:
     return not len(ring)
 
 
