@@ -349,6 +349,7 @@ class Controller:
         self._usage.called()
         self._losses.append(value)
         if not self._observer.stepped:  # gradients are being accumulated, or a GradScaler skipped the step
+            self._losses[-1] = value.clone()  # the user's tensor may be written to by the next batch
             if self._has_scaler:
                 self._observer.submit_without_step(value, epoch, self.scales, self._claim())
                 self._judge_what_has_come()

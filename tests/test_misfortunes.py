@@ -168,3 +168,21 @@ def test_a_controller_that_is_not_told_says_so() -> None:
     controller, (said,) = loop("fo", steps=120)
     assert "before Controller.step(loss) was called: call it after each" in said
     assert controller.trace.readings == []
+
+
+def test_a_loss_that_is_written_to_again_while_gradients_are_accumulated_counts_as_it_was() -> None:
+    torch.manual_seed(0)
+    model = convnet()
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    kept, losses = torch.zeros(()), []
+    with Controller(model, optimizer, announce=quiet) as controller:
+        for x, y in batches(2):
+            loss = nn.functional.cross_entropy(model(x), y)
+            loss.backward()
+            losses.append(loss.item())
+            kept.copy_(loss.detach())
+            if len(losses) == 2:
+                optimizer.step()
+            controller.step(kept)
+    assert controller.trace.readings[0].loss == pytest.approx(sum(losses) / 2)
+    assert losses[0] != losses[1]

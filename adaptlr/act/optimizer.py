@@ -17,6 +17,7 @@ from torch import Tensor, nn
 #: torch optimizers in which ``weight_decay`` is part of the gradient, which is normalised before it is multiplied by lr: such a
 #: decay shrinks nothing by itself. In all others it multiplies weights by ``1 - lr x decay``; Adam's kin have that as an option.
 _NORMALISED = ("Adam", "Adamax", "RMSprop", "Adagrad", "Adadelta", "Rprop", "SparseAdam")
+_FIRST_STEPS = 8  # in which an optimizer shows what it writes into its groups
 
 
 @runtime_checkable
@@ -134,6 +135,8 @@ def peak_lrs(optimizer: torch.optim.Optimizer) -> list[float]:
 class TorchOptimizer:
     """A ``torch.optim.Optimizer``, watched through its own step hooks.
 
+    Hyperparameters stay the user's: of the numbers in its groups only those go back that its own steps have been seen to write.
+
     Of one that wraps another (Accelerate's, SAM, Lookahead) the innermost is watched: it is the one that steps, whichever method of
     the wrapper is called, and at times does not. What the wrappers remember goes back with it.
 
@@ -148,6 +151,8 @@ class TorchOptimizer:
     def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device | None = None) -> None:
         *self._wrappers, self.optimizer = _layers(optimizer)
         self._device = device
+        self._written: set[str] = set()  # what its steps write into its groups, beside learning rates
+        self._steps_looked_at = 0
 
     def params(self) -> list[list[nn.Parameter]]:
         return [list(g["params"]) for g in self.optimizer.param_groups]
@@ -187,16 +192,21 @@ class TorchOptimizer:
         self, before: Callable[[], None], after: Callable[[], None], failed: Callable[[], None] = lambda: None
     ) -> Callable[[], None]:
         begun = False
+        numbers = list[dict[str, Any]]()
 
         def begins(*_: Any) -> None:
-            nonlocal begun
+            nonlocal begun, numbers
             before()
+            if not begun and self._steps_looked_at < _FIRST_STEPS:
+                numbers = self._numbers()
             begun = True
 
         def ends(*_: Any) -> None:
-            nonlocal begun  # torch calls hooks twice for a subclass whose step calls its parent's: the inner step is the one
-            if begun:
+            nonlocal begun, numbers
+            if begun:  # torch calls hooks twice for a subclass whose step calls its parent's: the inner step is the one
                 begun = False
+                self._look_at_what_was_written(numbers)
+                numbers = []
                 skips = self.skips()
                 if skips is not None and skips.device.type == "cpu" and skips > 0:
                     failed()
@@ -241,10 +251,27 @@ class TorchOptimizer:
     def skips(self) -> Tensor | None:
         return getattr(self.optimizer, "found_inf", None)  # a GradScaler leaves it there while a fused optimizer steps
 
+    def _numbers(self) -> list[dict[str, Any]]:
+        """Each group's, but for its learning rate: hyperparameters, and what some optimizers remember there, as Prodigy does."""
+        return [{k: v for k, v in g.items() if k != "lr" and isinstance(v, int | float)} for g in self.optimizer.param_groups]
+
+    def _look_at_what_was_written(self, before: list[dict[str, Any]]) -> None:
+        if before:
+            self._steps_looked_at += 1
+            for was, now in zip(before, self._numbers(), strict=True):
+                self._written |= {k for k, v in now.items() if was.get(k, v) != v}
+
     def capture(self) -> Any:
-        return [[(p, copy_tensors(dict(own[p]), self._device)) for p in _kept_of(own)] for own in self._states()]
+        states = [[(p, copy_tensors(dict(own[p]), self._device)) for p in _kept_of(own)] for own in self._states()]
+        return states, self._numbers()
 
     def restore(self, state: Any) -> None:
+        states, numbers = state
+        for group, saved in zip(self.optimizer.param_groups, numbers, strict=False):  # groups may have been added since
+            group.update({k: saved[k] for k in self._written & saved.keys()})
+        self._restore_states(states)
+
+    def _restore_states(self, state: Any) -> None:
         held = {p for params in self.params() for p in params}
         for own, captured in list(zip(self._states(), state, strict=True)):
             copies = [(p, saved) for p, saved in captured if p in held or p in own]  # others have left since, replaced perhaps
@@ -258,10 +285,12 @@ class TorchOptimizer:
                 current.update(fresh)
 
     def pack(self, state: Any) -> Any:
-        return [by_number(copies, self.params()) for copies in state]
+        states, numbers = state
+        return [[by_number(copies, self.params()) for copies in states], numbers]
 
     def unpack(self, packed: Any) -> Any:
-        return [by_parameter(copies, self.params(), self._device) for copies in packed]
+        states, numbers = packed
+        return [by_parameter(copies, self.params(), self._device) for copies in states], numbers
 
     def _states(self) -> list[Any]:
         """What the optimizer remembers of each parameter, and what its wrappers do, if they do so apart."""

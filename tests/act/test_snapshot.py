@@ -41,6 +41,20 @@ class Scaler:
         self.state = state_dict
 
 
+class Remembering(torch.optim.SGD):
+    """Keeps a number of its own in its groups."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for group in self.param_groups:
+            group["distance"] = 0.0
+
+    def step(self, closure: Any = None) -> Any:  # type: ignore[override]
+        for group in self.param_groups:
+            group["distance"] += 1.0
+        return super().step(closure)
+
+
 class TestRoundTrip:
     @every_optimizer
     @pytest.mark.parametrize("steps_before", [0, 3])
@@ -145,6 +159,22 @@ class TestRoundTrip:
         restore(snapshot, model, TorchOptimizer(optimizer))
         assert model.get_buffer("new").eq(7).all()
 
+    def test_what_an_optimizer_remembers_in_its_groups_goes_back_and_hyperparameters_do_not(self) -> None:
+        """As Prodigy its distance: one that is not finite would leave it nothing to step by."""
+        model = net()
+        optimizer = Remembering(model.parameters(), lr=0.1, momentum=0.9)
+        port = TorchOptimizer(optimizer)
+        start = capture(0, model, port)
+        end = port.watch_steps(lambda: None, lambda: None)
+        train(model, optimizer, batches(2))
+        snapshot = capture(2, model, port)
+        optimizer.param_groups[0].update(distance=math.nan, lr=0.2, momentum=0.5)
+        restore(snapshot, model, port)
+        assert [optimizer.param_groups[0][k] for k in ("distance", "lr", "momentum")] == [2.0, 0.2, 0.5]
+        restore(start, model, port)
+        assert optimizer.param_groups[0]["distance"] == 0.0
+        end()
+
     def test_a_snapshot_on_another_device_needs_no_memory_beside_the_model(self) -> None:
         """The meta device stands in for one that is not there: all tensors of the snapshot are moved."""
         model = net()
@@ -153,7 +183,7 @@ class TestRoundTrip:
         device = torch.device("meta")
         snapshot = capture(1, model, TorchOptimizer(optimizer, device), device=device)
         assert {t.device.type for t in snapshot.tensors.values()} == {"meta"}
-        assert {v.device.type for layer in snapshot.optimizer for _, s in layer for v in s.values()} == {"meta"}
+        assert {v.device.type for layer in snapshot.optimizer[0] for _, s in layer for v in s.values()} == {"meta"}
 
     @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA: a snapshot kept on the host")
     def test_a_snapshot_on_the_host_goes_back_to_the_device(self) -> None:
