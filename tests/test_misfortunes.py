@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -31,6 +32,16 @@ def run(bad: set[int], *, steps: int = 90, watched: bool = True) -> tuple[nn.Mod
     if controller is not None:
         controller.close()
     return model, controller, said
+
+
+def trained(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> Iterator[torch.Tensor]:
+    """The loss of each batch, after the optimizer's step."""
+    for x, y in batches(steps):
+        loss = nn.functional.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        yield loss
 
 
 def loss_of(model: nn.Module) -> float:
@@ -71,11 +82,7 @@ def test_a_run_that_is_longer_than_was_said_is_one_of_unknown_length() -> None:
     optimizer = torch.optim.Adam(model.parameters(), lr=10.0)
     with warnings.catch_warnings(record=True) as told, Controller(model, optimizer, total_steps=20, announce=quiet) as controller:
         warnings.simplefilter("always")
-        for x, y in batches(60):
-            loss = nn.functional.cross_entropy(model(x), y)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+        for loss in trained(model, optimizer, 60):
             controller.step(loss)
             assert controller.scales[0] > 0
     assert [str(w.message) for w in told if w.category is AdaptLRWarning] == [
@@ -94,11 +101,7 @@ def test_of_two_that_act_on_the_same_weights_the_newer_one_does() -> None:
     with older:
         with pytest.warns(AdaptLRWarning, match="another Controller was acting on the same weights"):
             newer.__enter__()
-        for x, y in batches(40):
-            loss = nn.functional.cross_entropy(model(x), y)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+        for loss in trained(model, optimizer, 40):
             older.step(loss)
             newer.step(loss)
         newer.close()
@@ -112,11 +115,7 @@ def test_one_that_watches_beside_one_that_acts_stays() -> None:
     model = convnet()
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     with Controller(model, optimizer, act=False) as watching, Controller(model, optimizer) as acting:
-        for x, y in batches(5):
-            loss = nn.functional.cross_entropy(model(x), y)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+        for loss in trained(model, optimizer, 5):
             watching.step(loss)
             acting.step(loss)
     assert same(
