@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -36,6 +36,22 @@ def batches(steps: int, seed: int = 0, size: int = 64) -> Iterator[tuple[Tensor,
     for _ in range(steps):
         pick = torch.randint(0, len(x), (size,), generator=order)
         yield x[pick], y[pick]
+
+
+def with_bad(data: Iterable[tuple[Tensor, Tensor]], bad: Container[int]) -> Iterator[tuple[Tensor, Tensor]]:
+    """The same batches, of which those with these numbers have inputs that are not finite."""
+    for i, (x, y) in enumerate(data):
+        yield (x * math.nan if i in bad else x), y
+
+
+def meanwhile(
+    data: Iterable[tuple[Tensor, Tensor]], step: int, do: Callable[[Tensor, Tensor], object]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The same batches; ``do`` is called with that of ``step`` before it is trained on."""
+    for i, (x, y) in enumerate(data):
+        if i == step:
+            do(x, y)
+        yield x, y
 
 
 def convnet(act: Callable[[], nn.Module] = nn.ReLU, *, norm: bool = True, dropout: float = 0.0, width: int = 8) -> nn.Sequential:
@@ -77,6 +93,20 @@ def backward(model: nn.Module, x: Tensor, y: Tensor, loss_of: Callable[..., Tens
     return loss
 
 
+def stepped(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    data: Iterable[tuple[Tensor, Tensor]],
+    loss_of: Callable[..., Tensor] = nn.functional.cross_entropy,
+) -> Iterator[Tensor]:
+    """The loss of each batch, once the optimizer has stepped."""
+    for x, y in data:
+        optimizer.zero_grad()
+        loss = backward(model, x, y, loss_of)
+        optimizer.step()
+        yield loss
+
+
 def fit(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -87,10 +117,7 @@ def fit(
 ) -> list[float]:
     """The loop of :func:`train`, a step for each batch: losses."""
     losses = []
-    for x, y in data:
-        optimizer.zero_grad()
-        loss = backward(model, x, y, loss_of)
-        optimizer.step()
+    for loss in stepped(model, optimizer, data, loss_of):
         if ctl is not None:
             ctl.step(loss)
         if scheduler is not None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,35 +11,17 @@ from torch import nn
 
 from adaptlr import Action, AdaptLRWarning, Controller
 from adaptlr.records import Decision, Finding
-from tests.nets import batches, convnet, quiet, same
+from tests.nets import batches, convnet, fit, quiet, same, stepped, with_bad
 
 
-def run(bad: set[int], *, steps: int = 90, watched: bool = True) -> tuple[nn.Module, Controller | None, list[Finding | Decision]]:
+def run(bad: set[int], *, steps: int = 90) -> tuple[nn.Module, Controller, list[Finding | Decision]]:
     torch.manual_seed(0)
     model = convnet()
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     said = list[Finding | Decision]()
-    controller = Controller(model, optimizer, total_steps=steps, announce=said.append).__enter__() if watched else None
-    for i, (x, y) in enumerate(batches(steps)):
-        loss = nn.functional.cross_entropy(model(x * (math.nan if i in bad else 1.0)), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if controller is not None:
-            controller.step(loss)
-    if controller is not None:
-        controller.close()
+    with Controller(model, optimizer, total_steps=steps, announce=said.append) as controller:
+        fit(model, optimizer, with_bad(batches(steps), bad), controller)
     return model, controller, said
-
-
-def trained(model: nn.Module, optimizer: torch.optim.Optimizer, steps: int) -> Iterator[torch.Tensor]:
-    """The loss of each batch, after the optimizer's step."""
-    for x, y in batches(steps):
-        loss = nn.functional.cross_entropy(model(x), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        yield loss
 
 
 def loss_of(model: nn.Module) -> float:
@@ -52,7 +32,6 @@ def loss_of(model: nn.Module) -> float:
 def test_one_in_every_fifteen_costs_some_steps_and_no_learning_rate() -> None:
     bad = set(range(14, 90, 15))
     model, controller, said = run(bad)
-    assert controller is not None
     assert [(d.step, d.action) for d in controller.decisions] == [(i, Action.ROLLBACK) for i in sorted(bad)]
     assert controller.scales == (1.0,)
     assert len([r for r in said if isinstance(r, Decision)]) == 3, "the first, the second and the fourth are said"
@@ -62,14 +41,12 @@ def test_one_in_every_fifteen_costs_some_steps_and_no_learning_rate() -> None:
 def test_it_gets_on_between_them() -> None:
     """Snapshots come more often: no more than eight steps are lost to one of them."""
     _, controller, _ = run(set(range(20, 200, 20)), steps=200)
-    assert controller is not None
     lost = [d.step - d.restored_step for d in controller.decisions[1:] if d.restored_step is not None]
     assert max(lost) <= 8
 
 
 def test_ten_in_a_row_leave_the_weights_as_they_were_before() -> None:
     _, controller, said = run(set(range(80, 90)))
-    assert controller is not None
     assert controller.decisions[-1].action is Action.STOP
     assert "leaves the run alone" in str(said[-1])
     assert controller.scales == (1.0,)
@@ -82,7 +59,7 @@ def test_a_run_that_is_longer_than_was_said_is_one_of_unknown_length() -> None:
     optimizer = torch.optim.Adam(model.parameters(), lr=10.0)
     with warnings.catch_warnings(record=True) as told, Controller(model, optimizer, total_steps=20, announce=quiet) as controller:
         warnings.simplefilter("always")
-        for loss in trained(model, optimizer, 60):
+        for loss in stepped(model, optimizer, batches(60)):
             controller.step(loss)
             assert controller.scales[0] > 0
     assert [str(w.message) for w in told if w.category is AdaptLRWarning] == [
@@ -101,7 +78,7 @@ def test_of_two_that_act_on_the_same_weights_the_newer_one_does() -> None:
     with older:
         with pytest.warns(AdaptLRWarning, match="another Controller was acting on the same weights"):
             newer.__enter__()
-        for loss in trained(model, optimizer, 40):
+        for loss in stepped(model, optimizer, batches(40)):
             older.step(loss)
             newer.step(loss)
         newer.close()
@@ -115,7 +92,7 @@ def test_one_that_watches_beside_one_that_acts_stays() -> None:
     model = convnet()
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     with Controller(model, optimizer, act=False) as watching, Controller(model, optimizer) as acting:
-        for loss in trained(model, optimizer, 5):
+        for loss in stepped(model, optimizer, batches(5)):
             watching.step(loss)
             acting.step(loss)
     assert same(

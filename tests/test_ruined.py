@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from adaptlr import Action, Controller, Kind
 from tests.loops.half import InHalf
-from tests.nets import OPTIMIZERS, batches, convnet, fit, quiet, same
+from tests.nets import OPTIMIZERS, batches, convnet, fit, quiet, same, with_bad
 
 
 def thrown(optimizer: str, lr: float, *, act: type[nn.Module] = nn.ReLU, steps: int = 40) -> nn.Sequential:
@@ -70,15 +69,10 @@ def test_watching_alone_says_it_once_and_touches_nothing(optimizer: str, lr: flo
     assert same(plain.state_dict(), watched.state_dict())
 
 
-def with_bad(steps: int, *bad: int) -> Iterator[tuple[Tensor, Tensor]]:
-    for i, (x, y) in enumerate(batches(steps, seed=1)):
-        yield (x * math.nan if i in bad else x), y
-
-
 def test_a_first_batch_that_is_not_finite_costs_no_learning_rate() -> None:
     torch.manual_seed(0)
     model = convnet(norm=False)
-    ctl = watch(model, 3e-3, steps=80, data=with_bad(80, 0))
+    ctl = watch(model, 3e-3, steps=80, data=with_bad(batches(80, seed=1), {0}))
     assert [(d.step, d.action) for d in ctl.decisions] == [(0, Action.ROLLBACK)]
     assert "bad batch" in ctl.decisions[0].message
     assert ctl.scales == (1.0,)
@@ -86,7 +80,7 @@ def test_a_first_batch_that_is_not_finite_costs_no_learning_rate() -> None:
 
 
 def test_data_that_is_never_finite_is_no_learning_rates_fault() -> None:
-    ctl = watch(convnet(norm=False), data=with_bad(60, *range(60)))
+    ctl = watch(convnet(norm=False), data=with_bad(batches(60, seed=1), range(60)))
     assert [d.action for d in ctl.decisions] == [Action.ROLLBACK, Action.ROLLBACK, Action.STOP]
     assert "inputs" in ctl.decisions[-1].message
     assert ctl.scales == (1.0,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -196,19 +197,26 @@ def test_it_is_a_fifth_since_the_last_rollback() -> None:
     pytest.fail("nothing was found")
 
 
-def test_what_has_learned_nothing_is_given_the_pace() -> None:
+def put_right(ratio: Callable[[int, float, int], float], loss: Callable[[int], float]) -> tuple[list[Decision], list[float]]:
+    """What is done in 90 steps of a run of known length, and its update ratios. A ratio is of the step, the scale that is held and
+    the decisions so far."""
     history, done, ratios = History(outlook=KNOWN), list[Decision](), list[float]()
     control = Control(groups=(GroupControl(),))
     for i in range(90):
         scale = control.groups[0].scale
-        ratios.append(4e-3 * scale)
-        now = reading(i, 2.3, group(ratio=ratios[-1], scale=scale, rho=100.0))
+        ratios.append(ratio(i, scale, len(done)))
+        now = reading(i, loss(i), group(ratio=ratios[-1], scale=scale, rho=100.0))
         history, findings = observe(history, now, Thresholds())
         control = measured(Settings(), control, history, now)
         control, decision = decide(Settings(), control, findings, now, history, ())
         if decision:
             done.append(decision)
             history = history.rescaled((0,))
+    return done, ratios
+
+
+def test_what_has_learned_nothing_is_given_the_pace() -> None:
+    done, ratios = put_right(lambda _, scale, __: 4e-3 * scale, lambda _: 2.3)
     assert [(d.step, d.action) for d in done] == [(32, Action.RESCALE)]
     assert "where 0.012 would be usual for a run of this length" in done[0].message
     assert ratios[40] == pytest.approx(0.0119, rel=0.01)
@@ -217,17 +225,11 @@ def test_what_has_learned_nothing_is_given_the_pace() -> None:
 @pytest.mark.parametrize(("fades_to", "again"), [(0.25, [32]), (0.6, [])])
 def test_what_was_raised_is_raised_again_where_its_steps_have_become_small(fades_to: float, again: list[int]) -> None:
     """Gradients fade after the first steps, as of a table of embeddings, and nothing has been learned."""
-    history, control, done = History(outlook=KNOWN), Control(groups=(GroupControl(),)), list[Decision]()
-    for i in range(90):
-        scale = control.groups[0].scale
-        ratio = 1e-5 * scale * (1.0 if i < 20 else fades_to) if len(done) < 2 else 0.012
-        now = reading(i, 2.1 if i > 8 else 2.3, group(ratio=ratio, scale=scale, rho=100.0))
-        history, findings = observe(history, now, Thresholds())
-        control = measured(Settings(), control, history, now)
-        control, decision = decide(Settings(), control, findings, now, history, ())
-        if decision:
-            done.append(decision)
-            history = history.rescaled((0,))
+
+    def ratio(i: int, scale: float, decisions: int) -> float:
+        return 1e-5 * scale * (1.0 if i < 20 else fades_to) if decisions < 2 else 0.012
+
+    done, _ = put_right(ratio, lambda i: 2.1 if i > 8 else 2.3)
     assert [d.step for d in done[1:]] == again
     assert all("still too cold" in d.message and "would be usual" in d.message for d in done[1:])
 

@@ -17,7 +17,7 @@ from adaptlr.measure.weights import WeightProbe, group_numbers
 from adaptlr.records import Finding, Kind, Provenance
 from tests.act.noting import Noting
 from tests.loops.held import hold
-from tests.nets import batches, convnet, same
+from tests.nets import batches, convnet, fit, meanwhile, same, with_bad
 
 ADDED = 12  # a snapshot of step 8 is held by then
 
@@ -33,19 +33,13 @@ def unfreeze(
         p.requires_grad_(False)
     optimizer = torch.optim.Adam(head, lr=lr)
     controller = Controller(model, optimizer, announce=lambda _: None, **options).__enter__() if watched else None
-    losses = []
-    for i, (x, y) in enumerate(batches(steps)):
-        if i == ADDED:
-            for p in body:
-                p.requires_grad_(True)
-            optimizer.add_param_group({"params": body, "lr": added_lr})
-        loss = nn.functional.cross_entropy(model(x * (math.nan if i == poison else 1.0)), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if controller is not None:
-            controller.step(loss)
-        losses.append(loss.item())
+
+    def thaw(*_: object) -> None:
+        for p in body:
+            p.requires_grad_(True)
+        optimizer.add_param_group({"params": body, "lr": added_lr})
+
+    losses = fit(model, optimizer, meanwhile(with_bad(batches(steps), {poison}), ADDED, thaw), controller)
     return model, optimizer, controller, losses
 
 

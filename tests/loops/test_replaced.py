@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable
 
 import pytest
@@ -13,7 +12,7 @@ from torch.nn.utils import prune
 
 from adaptlr import Action, Controller
 from adaptlr.measure.weights import WeightProbe
-from tests.nets import batches, convnet, same
+from tests.nets import batches, convnet, fit, meanwhile, same, with_bad
 
 AT = 20  # a snapshot of step 16 is held by then
 Change = Callable[[nn.Sequential, torch.optim.Optimizer], object]
@@ -63,17 +62,8 @@ def run(
         model[:5].requires_grad_(False)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=3e-3)
     controller = Controller(model, optimizer, total_steps=steps, announce=lambda _: None).__enter__() if watched else None
-    losses = []
-    for i, (x, y) in enumerate(batches(steps)):
-        if i == AT:
-            change(model, optimizer)
-        loss = nn.functional.cross_entropy(model(x * (math.nan if i == poison else 1.0)), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        if controller is not None:
-            controller.step(loss)
-        losses.append(loss.item())
+    data = meanwhile(with_bad(batches(steps), {poison}), AT, lambda *_: change(model, optimizer))
+    losses = fit(model, optimizer, data, controller)
     if controller is not None:
         controller.close()
     return model, optimizer, controller, losses

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
 from adaptlr import Controller
-from tests.nets import batches, same
+from tests.nets import batches, fit, meanwhile, same
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The .grad attribute"),  # the compiler's own, as all of these
@@ -38,17 +38,7 @@ def train(
     model = make()
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     controller = Controller(model, optimizer).__enter__() if watched else None
-    losses = []
-    for i, (x, y) in enumerate(batches(STEPS)):
-        if i == 2:
-            between(model, x)
-        optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(model(x), y)
-        loss.backward()
-        optimizer.step()
-        if controller is not None:
-            controller.step(loss)
-        losses.append(loss.item())
+    losses = fit(model, optimizer, meanwhile(batches(STEPS), 2, lambda x, _: between(model, x)), controller)
     read = None
     if controller is not None:
         controller.close()
