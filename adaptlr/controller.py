@@ -43,8 +43,6 @@ STATE_VERSION = 7  # of what state_dict gives
 _SNAPSHOT_BUDGET = 0.005  # share of the run's time that snapshots may take, past the first steps
 _OVERDUE = 1.05  # of the length that was said: no run is meant to be that much longer
 _CERTIFY_STEPS = 8  # healthy steps after a snapshot that certify it
-
-
 _ACTING: weakref.WeakSet[Controller] = weakref.WeakSet()  # those that are entered and may act
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _PACE = 0.04  # update ratio x steps^(1/4) that is safe to begin with: 0.011 in 160 steps, 0.0034 in 20,000
-_BRIEF = 64  # steps; in fewer it grows with their root: there is not the time to walk at random
+BRIEF = 64  # steps; in fewer it grows with their root: there is not the time to walk at random
 _FEW_STEPS = 8  # no pace is set for fewer
 _UNKNOWN_PACE = 0.01  # of a run of unknown length: that of 256 steps, until it has made as many
 _LARGE, _POWER = 1e7, 0.6  # weights from which a pretrained net takes the smaller steps the larger it is, and by what power: not
@@ -99,7 +99,7 @@ class Outlook:
             return min(_UNKNOWN_PACE, _PACE / (step + 1) ** 0.25)
         at_peak = ahead * lr / self.peak(index, seen)
         steps = max(at_peak, _FEW_STEPS)
-        return _PACE / steps**0.25 * max(1.0, _BRIEF / steps) ** 0.25
+        return _PACE / steps**0.25 * max(1.0, BRIEF / steps) ** 0.25
 
     @property
     def small_steps(self) -> float:

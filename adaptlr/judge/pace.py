@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 
 from adaptlr.judge.history import GroupPast, History
+from adaptlr.judge.outlook import BRIEF
 from adaptlr.judge.replaced import thrown_far
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.records import GroupReading, Provenance, Reading
@@ -18,7 +19,7 @@ Moving = list[tuple[GroupReading, GroupPast]]
 _SOON, _SURE = 8, 16  # steps after which a quarter of the needed way, and all of it, is asked for: momentum builds up meanwhile;
 _QUARTER = 4  # in brief runs, all of it after a quarter of the run
 LATE = 0.6  # share of a run of known length after which no net is called cold: what is left would not repay the risk
-_BRIEF, _LEAST = 64, 24  # steps: in fewer no share of the run is a sign of anything, and in fewer still no way is asked for
+_LEAST = 24  # steps: in fewer no way is asked for; and in a brief run no share of it is a sign of anything
 _IDLE_AGAIN = 0.8, 1 / 3  # shares of the loss at the start, and of the pace, as in the thresholds ``hardly_frac`` and ``idle_frac``
 _BLIND = 48  # steps from which a run of unknown length is judged, as if it were half over
 
@@ -84,8 +85,8 @@ def well_on(history: History, step: int, frac: float) -> bool:
     """
     total = history.outlook.total_steps
     if total is None:
-        return step >= _BRIEF
-    return total >= _BRIEF and frac * total <= step < LATE * total
+        return step >= BRIEF
+    return total >= BRIEF and frac * total <= step < LATE * total
 
 
 def slack(history: History, reading: Reading, limits: Thresholds) -> bool:

@@ -227,7 +227,7 @@ def _stop(control: Control, finding: Finding, refuges: tuple[Refuge, ...]) -> tu
             f"adaptlr leaves the run alone from here on. Look for another cause"
         )
         if finding.kind is Kind.NON_FINITE:
-            restored = [r for r in refuges if r.certified or r is refuges[0]][-1].step
+            restored = _newest_healthy(refuges).step
             done += f". The weights are those of step {restored} again"
     return stopped, _decision(Action.STOP, control, stopped, finding, done, restored_step=restored)
 
@@ -286,7 +286,12 @@ def _refuge(
     if had_learned and control.rollbacks == 1 and Trait.REPLACED not in finding.traits:  # that is not given up at once
         return had_learned[-1]
     early = Trait.REPLACED in finding.traits or (slow and reading.step < settings.early_steps)
-    return certified[-1] if certified and first_time and not early else refuges[0]
+    return _newest_healthy(refuges) if first_time and not early else refuges[0]
+
+
+def _newest_healthy(refuges: tuple[Refuge, ...]) -> Refuge:
+    """As far as that is known; the run's start, if nothing is."""
+    return next((r for r in reversed(refuges) if r.certified), refuges[0])
 
 
 def _decision(
