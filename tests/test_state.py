@@ -16,7 +16,7 @@ from torch import nn
 from adaptlr import Action, Controller, Decision, Sampling
 from adaptlr.act.optimizer import OptimizerPort, TorchOptimizer
 from adaptlr.fastai.optimizer import FastaiOptimizer
-from adaptlr.judge.control import Control, GroupControl, Slowed, Suspicion
+from adaptlr.judge.control import Control, GroupControl, Said, Slowed, Suspicion
 from adaptlr.judge.history import GroupPast, History, StagePast
 from adaptlr.records import Finding, Kind, Trait
 from adaptlr.state import pack, unpack
@@ -221,7 +221,7 @@ def test_whatever_the_judge_remembers_comes_back() -> None:
     found = Finding(step=3, kind=Kind.TOO_HOT, groups=(0,), stages=("a",), message="seen", traits=(Trait.STALLED,))
     control = Control(
         groups=(group,),
-        last_said=((Kind.TOO_HOT, 3),),
+        said=(Said(kind=Kind.TOO_HOT, times=1, step=3),),
         suspicion=Suspicion(level=1.0, loss=2.0, groups=(group,)),
         slowed=Slowed(finding=found, until=15, loss=2.0, groups=(group,)),
     )

@@ -45,7 +45,8 @@ class Settings:
     early_steps: Annotated[int, Least(0, upto=10**9)] = 200  # what broke slowly before starts over: snapshots may hold the damage
     max_rollbacks: Annotated[int, Least(0, upto=1000)] = 8  # in one run; then it says so, and stops
     max_raises: Annotated[int, Least(0, upto=1000)] = 8  # in one run
-    quiet_steps: Annotated[int, Least(1, upto=10**9)] = 50  # a finding that goes on is said again only after so many without it
+    # a finding that goes on is said again only after so many steps without it, then after twice as many, and so on
+    quiet_steps: Annotated[int, Least(1, upto=10**9)] = 50
 
     def __post_init__(self) -> None:
         check(self, see="see adaptlr.judge.control.Settings for its meaning")
@@ -97,6 +98,15 @@ class Raise:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Said:
+    """How often findings of a kind were told, and when one was made last, told or not."""
+
+    kind: Kind
+    times: int
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Control:
     """The policy's memory. It survives every rollback."""
 
@@ -105,7 +115,7 @@ class Control:
     raises: int = 0
     acted: bool = False
     stopped: bool = False
-    last_said: tuple[tuple[Kind, int], ...] = ()  # step on which a kind was last found
+    said: tuple[Said, ...] = ()  # of each kind that was found
     last_poison: int | None = None  # the step that a bad batch ruined, last
     poisons: int = 0  # and how many there were in the run,
     poison_every: int | None = None  # and how many steps lay between the last two, or before the first

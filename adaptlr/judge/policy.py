@@ -18,6 +18,7 @@ from adaptlr.judge.control import (
     GroupControl,
     Raise,
     Refuge,
+    Said,
     Settings,
     hold_all,
     hold_under,
@@ -44,16 +45,25 @@ _LATE = 0.4  # share of a run of known length from which no more of it is given 
 def news(
     settings: Settings, control: Control, findings: tuple[Finding, ...], *, once: bool = False
 ) -> tuple[Control, tuple[Finding, ...]]:
-    """Those findings that were not said within ``quiet_steps``: once an event, never a flood. Or ``once`` in a run, the first."""
+    """Those findings that are to be told: once an event, never a flood. Or ``once`` in a run, the first.
+
+    What comes back time and again is one event: each time that it is told, it has to be away for twice as long before the next.
+    """
     if not findings:
         return control, ()
-    said = dict(control.last_said)
+    said = {s.kind: s for s in control.said}
     if once:
         new = () if said else findings[:1]
     else:
-        new = tuple(f for f in findings if f.step - said.get(f.kind, -math.inf) > settings.quiet_steps)
-    said.update({f.kind: f.step for f in findings})
-    return dataclasses.replace(control, last_said=tuple(said.items())), new
+        new = tuple(f for f in findings if f.kind not in said or _is_told_again(settings, said[f.kind], f.step))
+    for f in findings:
+        times = said[f.kind].times if f.kind in said else 0
+        said[f.kind] = Said(kind=f.kind, times=times + (f in new), step=f.step)
+    return dataclasses.replace(control, said=tuple(said.values())), new
+
+
+def _is_told_again(settings: Settings, said: Said, step: int) -> bool:
+    return step - said.step > settings.quiet_steps * 2 ** max(said.times - 1, 0)
 
 
 def decide(
@@ -427,7 +437,7 @@ def _warm(
     if control.raises >= settings.max_raises:
         return control, None
     learned = any(g.provenance.has_learned for g in reading.groups if moves(g))
-    lost = Kind.RUINED in dict(control.last_said)  # what it had learned, if anything, and with it what would be spared
+    lost = any(s.kind is Kind.RUINED for s in control.said)  # what it had learned, if anything, and with it what would be spared
     random = lost or (not learned and all(g.provenance is Provenance.RANDOM for g in moving))
     ours = control.rollbacks > 0 and not learned and all(control.groups[g.index].scale < 1.0 for g in moving)
     free = random or ours

@@ -804,6 +804,18 @@ def test_news_says_an_event_once_and_again_after_a_pause() -> None:
     assert said == [0, 100]
 
 
+def test_news_says_what_comes_back_less_and_less_often() -> None:
+    settings, control, said = Settings(quiet_steps=50), Control(), []
+    for step in range(0, 3000, 60):
+        control, new = news(settings, control, (finding(Kind.DIVERGENCE, 0, step=step),))
+        said += [f.step for f in new]
+    assert said == [0, 60]  # it was never away for 100 steps
+    for step in (3041, 3142, 3343, 3744):
+        control, new = news(settings, control, (finding(Kind.DIVERGENCE, 0, step=step),))
+        said += [f.step for f in new]
+    assert said == [0, 60, 3041, 3343, 3744]
+
+
 def test_of_a_game_it_says_one_thing_once() -> None:
     control, said = Control(), []
     for step, kind in ((5, Kind.DIVERGENCE), (100, Kind.TOO_COLD), (1000, Kind.DIVERGENCE)):
