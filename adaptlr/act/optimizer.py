@@ -145,11 +145,13 @@ class TorchOptimizer:
         device: where captured state is kept; None keeps it beside the original.
 
     Raises:
-        ValueError: it has no step hooks, and nothing within it has.
+        ValueError: it has no step hooks, and nothing within it has; or a group has no learning rate, or is maximised.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device | None = None) -> None:
         *self._wrappers, self.optimizer = _layers(optimizer)
+        for i, group in enumerate(self.optimizer.param_groups):
+            _check_group(f"group {i} of {type(self.optimizer).__name__}", group)
         self._device = device
         self._written: set[str] = set()  # what its steps write into its groups, beside learning rates
         self._steps_looked_at = 0
@@ -296,6 +298,19 @@ class TorchOptimizer:
         """What the optimizer remembers of each parameter, and what its wrappers do, if they do so apart."""
         states = [self.optimizer.state, *(getattr(layer, "state", self.optimizer.state) for layer in reversed(self._wrappers))]
         return [s for i, s in enumerate(states) if not any(s is other for other in states[:i])]
+
+
+def _check_group(which: str, group: Mapping[str, Any]) -> None:
+    if group.get("lr") is None:
+        raise ValueError(
+            f"{which} has no learning rate of its own: it chooses its steps by itself, as Adafactor with relative_step=True does, and "
+            f"there is nothing to put right. Give it one (with Adafactor: lr=1e-3, relative_step=False), or train without adaptlr"
+        )
+    if group.get("maximize"):
+        raise ValueError(
+            f"{which} has maximize=True, and adaptlr takes it that a loss comes down as training goes well: minimise the negative "
+            f"of what is to grow, without maximize, which makes the same steps"
+        )
 
 
 def _kept_of(state: Mapping[Any, Any]) -> list[Tensor]:

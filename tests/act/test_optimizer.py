@@ -262,3 +262,18 @@ def test_the_peaks_that_schedulers_note() -> None:
     assert one_cycle.param_groups[0]["lr"] < 0.01
     assert [peak_lrs(o) for o in (warm_up, one_cycle, none)] == [[1e-3, 1e-2], [0.1, 0.2], [1e-3, 1e-2]]
     assert [TorchOptimizer(o).peak_lrs() for o in (warm_up, one_cycle, none)] == [[1e-3, 1e-2], [0.1, 0.2], None]
+
+
+@pytest.mark.parametrize(
+    ("group", "says"),
+    [
+        pytest.param({"lr": None}, r"group 1 of SGD has no learning rate of its own.*relative_step=False", id="finds-it-by-itself"),
+        pytest.param({"maximize": True}, r"group 1 of SGD has maximize=True.*minimise the negative", id="maximises"),
+    ],
+)
+def test_groups_that_no_learning_rate_can_put_right_are_refused(group: dict[str, Any], says: str) -> None:
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    optimizer = torch.optim.SGD([{"params": net[0].parameters()}, {"params": net[1].parameters()}], lr=0.1)
+    optimizer.param_groups[1].update(group)
+    with pytest.raises(ValueError, match=says):
+        TorchOptimizer(optimizer)
