@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Self, SupportsFloat
+from typing import TYPE_CHECKING, Any, Self, SupportsFloat
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,9 @@ from adaptlr.records import Action, Decision, Finding, Kind, Provenance, Reading
 from adaptlr.state import pack, unpack
 from adaptlr.trace import Trace
 from adaptlr.usage import Usage
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 STATE_VERSION = 7  # of what state_dict gives
 _SNAPSHOT_BUDGET = 0.005  # share of the run's time that snapshots may take, past the first steps
@@ -217,6 +220,10 @@ class Controller:
         random = bool(began) and all(g.provenance is Provenance.RANDOM for g in began)
         all_of_it = random or (before is not None and before.all_of_it)
         return Lesson(asked=asked, took=took, all_of_it=all_of_it, learned=learned)
+
+    def plot(self, *, stages: Sequence[str] | None = None, figsize: tuple[float, float] | None = None) -> Figure:
+        """The run so far in one picture, as :meth:`adaptlr.trace.Trace.plot` draws it."""
+        return self.trace.plot(stages=stages, figsize=figsize)
 
     @property
     def stages(self) -> tuple[str, ...]:

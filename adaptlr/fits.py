@@ -85,11 +85,9 @@ class Fits:
         """What to write next time: each group's largest effective lr since the last decision, in the newest fit."""
         return self._suggested if self._controller is None else self._controller.suggested_lrs
 
-    def plot(self, **kwargs: Any) -> Figure:
-        """The newest fit in one picture; arguments as in :func:`adaptlr.show.plot.plot`."""
-        from adaptlr.show.plot import plot  # noqa: PLC0415  (matplotlib loads only when asked for)
-
-        return plot(self.trace, **kwargs)
+    def plot(self, *, stages: Sequence[str] | None = None, figsize: tuple[float, float] | None = None) -> Figure:
+        """The newest fit in one picture, as :meth:`adaptlr.trace.Trace.plot` draws it."""
+        return self.trace.plot(stages=stages, figsize=figsize)
 
     # ------------------------------------------------------------------ a fit that is stopped, and goes on another day
 

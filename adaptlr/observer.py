@@ -33,24 +33,32 @@ LOST = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How much is measured, and how often.
+    """How much is measured, and how often. The entries are picked by a seed; no global generator is touched.
+
+    Args:
+        activations_every: optimizer steps between two samples of the activations.
+        activations_first: of the run's first steps, so many are all sampled.
+        activations: entries read from one stage's output, 64 or more; or 0: no hooks are made, and weights alone are watched.
+        coordinates: entries read from one group's weights; or 16 of each tensor, if that is more.
+        hist_bins: bins of the histogram of |activation| that a trace keeps of each stage,
+        hist_max: which end here.
+        seed: picks the entries.
 
     Raises:
         TypeError: it is no number, or no whole one; the message quotes it.
         ValueError: a number is out of its range; likewise.
     """
 
-    activations_every: Annotated[int, Least(1, upto=10**9)] = 5  # optimizer steps between activation samples
-    activations_first: Annotated[int, Least(0, upto=10**9)] = 16  # every one of the first steps is sampled
-    # entries read from one stage's output, at least 64; or 0: no hooks, and weights alone are watched
+    activations_every: Annotated[int, Least(1, upto=10**9)] = 5
+    activations_first: Annotated[int, Least(0, upto=10**9)] = 16
     activations: Annotated[int, Least(0, upto=10**9)] = 8192
-    coordinates: Annotated[int, Least(64, upto=10**9)] = 2048  # entries read from one group's weights; or 16 a tensor, if more
+    coordinates: Annotated[int, Least(64, upto=10**9)] = 2048
     hist_bins: Annotated[int, Least(1, upto=10**6)] = 40
     hist_max: Annotated[float, Over(0, upto=1e9)] = 10.0
-    seed: Annotated[int, Least(-(2**63), upto=2**63)] = 0  # picks the entries; no global generator is touched
+    seed: Annotated[int, Least(-(2**63), upto=2**63)] = 0
 
     def __post_init__(self) -> None:
-        check(self, see="see adaptlr.Sampling for its meaning")
+        check(self, see="see help(adaptlr.Sampling)")
         if 0 != self.activations < 64:
             raise ValueError(f"activations must be at least 64, or 0 for no hooks at all, got {self.activations!r}")
 

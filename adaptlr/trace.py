@@ -27,6 +27,7 @@ from adaptlr.records import Decision, Finding, Reading, Record
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 KEEP = 20_000
 
@@ -200,6 +201,12 @@ class Trace:
         from adaptlr.show.table import frame  # noqa: PLC0415  (show/ loads only when asked for)
 
         return frame(self, what)
+
+    def plot(self, *, stages: Sequence[str] | None = None, figsize: tuple[float, float] | None = None) -> Figure:
+        """The run in one picture: :func:`adaptlr.show.plot.plot`, whose single panels can be had alone."""
+        from adaptlr.show.plot import plot  # noqa: PLC0415  (matplotlib)
+
+        return plot(self, stages=stages, figsize=figsize)
 
 
 @functools.cache

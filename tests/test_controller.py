@@ -41,6 +41,15 @@ def test_a_healthy_run_is_bit_identical(optimizer: str, lr: float, one_cycle: bo
     assert plain.rng == watched.rng
 
 
+def test_the_run_so_far_is_drawn_from_where_it_was_made() -> None:
+    """One heat map for each stage that was chosen."""
+    run = train("adam", 3e-3, steps=4, controller={})
+    assert run.controller is not None
+    for stages in (["conv1"], list(run.controller.stages)):
+        panels = [ax.get_ylabel() for ax in run.controller.plot(stages=stages).axes]
+        assert len([label for label in panels if label.startswith("|activation|")]) == len(stages)
+
+
 def test_where_weights_came_from_is_asked_before_the_first_step() -> None:
     """A step of many times the weights leaves nothing of how they were drawn."""
     ruined = train("adam", 10.0, steps=1, controller={"act": False, "announce": quiet})
@@ -536,7 +545,9 @@ class TestBadInput:
         ],
     )
     def test_settings_are_numbers_and_whole_ones_where_they_count(self, kind: Any, name: str, value: Any) -> None:
-        with pytest.raises(TypeError, match=rf"^{name} must be a (whole )?number, got {re.escape(repr(value))}: see adaptlr"):
+        with pytest.raises(
+            TypeError, match=rf"^{name} must be a (whole )?number, got {re.escape(repr(value))}: see (help\(adaptlr|adaptlr)\."
+        ):
             kind(**{name: value})
 
     @pytest.mark.parametrize("value", [100.0, np.int64(100), np.float32(100.0)])

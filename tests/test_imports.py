@@ -99,9 +99,10 @@ RULES = {  # folder or file -> what it may import beside the standard library
         "adaptlr.callers",
         "adaptlr.jsonl",
         "adaptlr.records",
-        "adaptlr.show.table",
+        "adaptlr.show.plot",  # within Trace.plot alone
+        "adaptlr.show.table",  # within Trace.to_frame alone
         "adaptlr.thin",
-    ),  # the last within Trace.to_frame alone
+    ),
     "jsonl.py": ("adaptlr.records",),
     "thin.py": ("adaptlr.records",),
     "callers.py": (),

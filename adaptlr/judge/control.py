@@ -27,29 +27,42 @@ WARMUP_MOST = 10.0  # and by so much where the schedule had ramped up before the
 class Settings:
     """What the controller may do. The defaults are one set for every net.
 
+    Args:
+        ceiling: update ratio that a group which was too hot is held under; None: what suits the run's length, 0.01 if that is
+            unknown.
+        side_ceiling: the same for the other groups of that run: the top of what trained well.
+        slow_retreat: divides a learning rate whose damage began below what it is now.
+        anneal_frac: share of the run at its end in which a learning rate of ours comes down, if the schedule's does not and the
+            length is known; 0: it does not come down.
+        retreat: each further failure divides ceiling and learning rate by this.
+        raise_frac: share of the ceiling that a net which was too cold is raised to.
+        search_times: ceilings that a net which walks straight on may be raised to.
+        raise_again: factor of a further raise.
+        early_steps: what broke slowly before this step starts over from the beginning: snapshots may hold the damage.
+        max_rollbacks: in one run; then it says so, and leaves the run alone. 0: none.
+        max_raises: in one run. 0: none.
+        quiet_steps: a finding that goes on is said again only after so many steps without it, then after twice as many, and so on.
+
     Raises:
         TypeError: a setting is no number, or no whole one where it counts something; the message quotes the value.
         ValueError: a setting is outside its range; likewise.
     """
 
-    # update ratio that a group which was too hot is held under; None: what suits the run's length, 0.01 if that is unknown
     ceiling: Annotated[float | None, Over(0, upto=1)] = None
-    side_ceiling: Share = LOOSEST  # and the other groups of that run: the top of what trained well
-    slow_retreat: Annotated[float, Least(1.5, upto=1000)] = 10.0  # divides a learning rate whose damage began below what it is now
-    # share of the run at its end in which a learning rate of ours comes down, if the schedule's does not, and the length is known
+    side_ceiling: Share = LOOSEST
+    slow_retreat: Annotated[float, Least(1.5, upto=1000)] = 10.0
     anneal_frac: Annotated[float, Least(0, upto=0.99)] = 0.25
-    retreat: Annotated[float, Least(1.5, upto=100)] = 3.0  # each further failure divides ceiling and learning rate by this
-    raise_frac: Share = 1.0  # share of the ceiling that a net which was too cold is raised to
-    search_times: Annotated[float, Least(1, upto=100)] = 3.0  # ceilings that a net which walks straight on may be raised to
-    raise_again: Annotated[float, Over(1, upto=100)] = 3.0  # factor of a further raise
-    early_steps: Annotated[int, Least(0, upto=10**9)] = 200  # what broke slowly before starts over: snapshots may hold the damage
-    max_rollbacks: Annotated[int, Least(0, upto=1000)] = 8  # in one run; then it says so, and stops
-    max_raises: Annotated[int, Least(0, upto=1000)] = 8  # in one run
-    # a finding that goes on is said again only after so many steps without it, then after twice as many, and so on
+    retreat: Annotated[float, Least(1.5, upto=100)] = 3.0
+    raise_frac: Share = 1.0
+    search_times: Annotated[float, Least(1, upto=100)] = 3.0
+    raise_again: Annotated[float, Over(1, upto=100)] = 3.0
+    early_steps: Annotated[int, Least(0, upto=10**9)] = 200
+    max_rollbacks: Annotated[int, Least(0, upto=1000)] = 8
+    max_raises: Annotated[int, Least(0, upto=1000)] = 8
     quiet_steps: Annotated[int, Least(1, upto=10**9)] = 50
 
     def __post_init__(self) -> None:
-        check(self, see="see adaptlr.judge.control.Settings for its meaning")
+        check(self, see="see help(adaptlr.Settings)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
