@@ -42,7 +42,7 @@ from adaptlr.usage import Usage
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-STATE_VERSION = 7  # of what state_dict gives
+STATE_VERSION = 8  # of what state_dict gives
 _SNAPSHOT_BUDGET = 0.005  # share of the run's time that snapshots may take, past the first steps
 _OVERDUE = 1.05  # of the length that was said: no run is meant to be that much longer
 _CERTIFY_STEPS = 8  # healthy steps after a snapshot that certify it
@@ -414,6 +414,7 @@ class Controller:
             "control": pack(self._control),
             "history": pack(self._history),
             "peaks": list(self._peaks),
+            "would": None if self._would is None else list(self._would),
             "healthy_since": self._healthy_since,
             "snapshots": [snapshot.pack(s, self._port) for s in self._ring] if snapshots else [],
             "certified": [s.step for s in self._ring if self._ring.certified(s.step)],
@@ -446,7 +447,6 @@ class Controller:
                 f"hold {others[0]}, and this controller was given {len(self._extras)} as scaler and also: give it the same, or "
                 f"save state_dict(snapshots=False)"
             )
-        self._losses = [torch.tensor(x, dtype=torch.float32, device="cpu") for x in state["losses"]]
         own = self._history.outlook
         self._take_over(state, [snapshot.unpack(s, self._port) for s in state["snapshots"]])
         then = self._history.outlook
@@ -454,6 +454,8 @@ class Controller:
             then, total_steps=own.total_steps or then.total_steps, peak_lrs=own.peak_lrs or then.peak_lrs, weights=own.weights
         )
         self._history = dataclasses.replace(self._history, outlook=outlook)
+        self._losses = [torch.tensor(x, dtype=torch.float32, device="cpu") for x in state["losses"]]
+        self._would = None if state.get("would") is None else tuple(state["would"])
 
     def _take_over(self, state: dict[str, Any], held: list[snapshot.Snapshot]) -> None:
         self._observer.load_state_dict(state["observer"])
@@ -515,7 +517,7 @@ class Controller:
             self._tell(told, told)
             return
         before = self._control
-        self._control, decision = acquit(self._control, reading, self._history)
+        self._control, decision = acquit(self._control, findings, reading, self._history)
         self._control, stands = tried(self._control, reading, self._history)
         findings = (*findings, stands) if stands else findings
         if decision is not None:

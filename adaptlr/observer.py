@@ -72,6 +72,7 @@ class _Pending(NamedTuple):
     groups: Tensor
     stages: Tensor | None
     lrs: tuple[float, ...]
+    decays: tuple[float, ...]
     scales: tuple[float, ...]
     head: Tensor | None = None  # where several ranks measured it together: adaptlr.ranks
     claim: str = ""
@@ -136,6 +137,7 @@ class Observer:
         self._skips: Tensor | None = None
         self._lost = 0  # batches in a row without a step and without a loss
         self._lrs: tuple[float, ...] = ()
+        self._decays: tuple[float, ...] = ()
         self._waiting: deque[_Pending] = deque()
         self.step = 0  # optimizer steps begun and ended
         self.activations.enabled = self._samples_activations()
@@ -174,7 +176,7 @@ class Observer:
         groups = self._port.params()
         regrouped = None if self._weights.is_of(groups) else self._take_in(groups)
         self._know_provenance()
-        self._lrs = tuple(lrs)
+        self._lrs, self._decays = tuple(lrs), tuple(self._port.weight_decays())
         self._weights.before()
         self.activations.before_step()
         return regrouped
@@ -193,9 +195,8 @@ class Observer:
         assert self._rows is not None
         norm_var = running_variance(self._norm)
         counts, skipped = self.activations.collect(), self._skips
-        self._put(
-            _Pending(self.step, epoch, loss, self._rows, counts, self._lrs, scales, norm_var=norm_var, skipped=skipped), claim
-        )
+        written = self._lrs, self._decays
+        self._put(_Pending(self.step, epoch, loss, self._rows, counts, *written, scales, norm_var=norm_var, skipped=skipped), claim)
         self._rows = self._skips = None
         self.step += 1
         self.activations.enabled = self._samples_activations()
@@ -207,7 +208,8 @@ class Observer:
         """
         self._know_provenance()
         nothing, none = self._weights.nothing(), torch.ones((), dtype=torch.float32, device=loss.device)
-        self._put(_Pending(self.step, epoch, loss, nothing, None, tuple(self._port.lrs()), scales, skipped=none), claim)
+        written = tuple(self._port.lrs()), tuple(self._port.weight_decays())
+        self._put(_Pending(self.step, epoch, loss, nothing, None, *written, scales, skipped=none), claim)
 
     def _know_provenance(self) -> None:
         """Once, of the weights that no step has touched."""
@@ -322,8 +324,8 @@ class Observer:
             self._few = ()
         later = self.n_groups - len(numbers)  # groups that were added while this step was on its way: it did not move them
         numbers = (*numbers, *[GroupNumbers(nonfinite=False, frozen=True)] * later)
-        lrs, scales = (*pending.lrs, *[0.0] * later), (*pending.scales, *[1.0] * later)
-        decays = self._port.weight_decays()
+        none = [0.0] * later
+        lrs, decays, scales = (*pending.lrs, *none), (*pending.decays, *none), (*pending.scales, *[1.0] * later)
         groups = tuple(self._group_reading(i, n, lrs[i], scales[i], decays[i]) for i, n in enumerate(numbers))
         stages = () if pending.stages is None else self.activations.readings(pending.stages, self._group_of_stage)
         norm_var = None if pending.norm_var is None else float(pending.norm_var)

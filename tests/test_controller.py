@@ -50,6 +50,20 @@ def test_the_run_so_far_is_drawn_from_where_it_was_made() -> None:
         assert len([label for label in panels if label.startswith("|activation|")]) == len(stages)
 
 
+def test_weight_decay_is_read_when_the_step_is_made() -> None:
+    """As learning rates are: a schedule of the decay has written the next one by the time that the batch is done."""
+    model = convnet()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    with Controller(model, optimizer) as ctl:
+        for x, y in batches(3):
+            optimizer.param_groups[0]["weight_decay"] = 0.1
+            loss = backward(model, x, y)
+            optimizer.step()
+            optimizer.param_groups[0]["weight_decay"] = 0.0
+            ctl.step(loss)
+    assert [r.groups[0].weight_decay for r in ctl.trace.readings] == [0.1] * 3
+
+
 def test_where_weights_came_from_is_asked_before_the_first_step() -> None:
     """A step of many times the weights leaves nothing of how they were drawn."""
     ruined = train("adam", 10.0, steps=1, controller={"act": False, "announce": quiet})

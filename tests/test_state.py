@@ -133,6 +133,17 @@ def test_a_run_may_go_on_for_longer_than_was_meant() -> None:
         assert longer._history.age == 3
 
 
+def test_what_was_only_watched_goes_on_to_advise() -> None:
+    model = convnet()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-6)
+    with Controller(model, optimizer, act=False, announce=lambda _: None) as ctl:
+        fit(model, optimizer, batches(40), ctl)
+        assert ctl.suggested_lrs[0] > 1e-5
+    again = Controller(model, optimizer, act=False)
+    again.load_state_dict(ctl.state_dict(snapshots=False))
+    assert again.suggested_lrs == ctl.suggested_lrs
+
+
 class TestRefused:
     def controller(self, groups: int = 1, beside: tuple[nn.Module, ...] = ()) -> Controller:
         model = convnet()
@@ -188,6 +199,18 @@ class TestRefused:
         with pytest.raises(ValueError, match=r"of Sampling\(coordinates=2048, seed=0\).*give the same sampling and model"):
             other.load_state_dict(self.controller().state_dict())
 
+    def test_what_is_refused_has_changed_nothing(self) -> None:
+        """A loss of a batch whose step was still to come would be averaged into the first of another run."""
+        state = self.controller().state_dict()
+        model = convnet()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        other = Controller(model, optimizer, sampling=Sampling(seed=1))
+        with pytest.raises(ValueError, match="give the same sampling"):
+            other.load_state_dict({**state, "losses": [1e6]})
+        with other:
+            losses = fit(model, optimizer, batches(1), other)
+        assert other.trace.readings[0].loss == losses[0]
+
     def test_another_model(self) -> None:
         model = convnet(width=4)
         other = Controller(model, torch.optim.SGD(model.parameters(), lr=0.1))
@@ -212,7 +235,7 @@ class TestRefused:
 
     def test_another_version(self) -> None:
         state = {**self.controller().state_dict(), "version": 0}
-        with pytest.raises(ValueError, match="version 0, and this adaptlr reads version 7"):
+        with pytest.raises(ValueError, match="version 0, and this adaptlr reads version 8"):
             self.controller().load_state_dict(state)
 
 

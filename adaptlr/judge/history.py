@@ -279,7 +279,8 @@ class History:
     def moved_on(self, steps: int = _LOSSES) -> History:
         """After the data changed, so many steps ago or before all that is remembered: older losses are not comparable."""
         losses = self.losses[-steps:]
-        return dataclasses.replace(self, losses=losses, best=_median(losses), best_age=self.age, leapt=max(losses))
+        leapt = max(filter(math.isfinite, losses), default=self.leapt)
+        return dataclasses.replace(self, losses=losses, best=_median(losses), best_age=self.age, leapt=leapt)
 
     def with_room_for(self, loss: float) -> History:
         """All losses measured from a floor that is below this one too."""

@@ -204,7 +204,7 @@ def _put_back(
     if new.put_back <= settings.max_rollbacks:
         done = f"{blame}; back to step {refuge.step}, learning rates as they were"
         return new, _decision(Action.ROLLBACK, control, new, finding, done, restored_step=refuge.step)
-    new = dataclasses.replace(new, stopped=True)
+    new = _stopped(new)
     done = f"{blame}; back to step {refuge.step} once more, and adaptlr leaves the run alone from here on"
     return new, _decision(Action.STOP, control, new, finding, done, restored_step=refuge.step)
 
@@ -219,15 +219,20 @@ def _leave(control: Control, finding: Finding) -> tuple[Control, Decision]:
     """No learning rate is to blame for what was wrong before. A net that may yet learn something is watched on."""
     if Trait.ALIVE in finding.traits:
         return control, _decision(Action.HOLD, control, control, finding, "nothing was changed")
-    stopped = dataclasses.replace(control, stopped=True)
+    stopped = _stopped(control)
     return stopped, _decision(Action.STOP, control, stopped, finding, "adaptlr leaves the run alone")
+
+
+def _stopped(control: Control) -> Control:
+    """Nothing more is done, and nothing is being waited for."""
+    return dataclasses.replace(control, stopped=True, suspicion=None, slowed=None, raised=None)
 
 
 def _stop(control: Control, finding: Finding, refuges: tuple[Refuge, ...]) -> tuple[Control, Decision]:
     """Leave the run alone. If ever lower learning rates have not helped, they are not to blame, and are the user's again; and if
     its weights are not finite, those of the newest snapshot that was healthy are."""
     done = "there is no snapshot to go back to: adaptlr leaves the run alone from here on"
-    stopped, restored = dataclasses.replace(control, stopped=True), None
+    stopped, restored = _stopped(control), None
     if refuges and not control.rollbacks:
         done = "max_rollbacks=0 allows none: adaptlr leaves the run alone from here on"
     elif refuges:

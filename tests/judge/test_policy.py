@@ -10,7 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adaptlr.judge.control import Control, GroupControl, Raise, Refuge, Settings, hold_all, hold_under, loosened, measured
+from adaptlr.judge.control import (
+    Control,
+    GroupControl,
+    Raise,
+    Refuge,
+    Settings,
+    Slowed,
+    Suspicion,
+    hold_all,
+    hold_under,
+    loosened,
+    measured,
+)
 from adaptlr.judge.doubt import acquit, tried
 from adaptlr.judge.history import GroupPast, History
 from adaptlr.judge.outlook import Lesson, Outlook
@@ -259,6 +271,18 @@ class TestRollBack:
         assert (decision.action, decision.restored_step) == (Action.STOP, 16)
         assert "The weights are those of step 16 again" in decision.message
 
+    @pytest.mark.parametrize("kind", [Kind.TOO_HOT, Kind.RUINED, Kind.NON_FINITE])
+    def test_where_it_stops_it_waits_for_nothing(self, kind: Kind) -> None:
+        suspicion = Suspicion(level=0.5, loss=9.0, groups=(ONE,))
+        slowed = Slowed(finding=finding(Kind.TOO_HOT, 0), until=130, loss=2.0, groups=(ONE,))
+        waiting = {"suspicion": suspicion, "slowed": slowed, "raised": Raise(step=100, groups=(ONE,))}
+        before = Control(groups=(GroupControl(scale=0.1, ceiling=0.01),), rollbacks=8, put_back=8, last_poison=119, **waiting)
+        found = finding(kind, 0, step=120, update_ratio=1e-3)
+        control, decision = decide(Settings(), before, (found,), reading(120, 2.0, group()), History(age=0), (START,))
+        assert decision is not None
+        assert (decision.action, control.stopped) == (Action.STOP, True)
+        assert (control.suspicion, control.slowed, control.raised) == (None, None, None)
+
     def test_bad_batches_are_said_less_and_less_often(self) -> None:
         said = [n for n in range(1, 20) if worth_saying(Control(poisons=n - 1), Control(poisons=n))]
         assert said == [1, 2, 4, 8, 16]
@@ -288,7 +312,7 @@ class TestAcquit:
         history, said = History(start=(2.3,) * 5), []
         for i, loss in enumerate(losses):
             history = dataclasses.replace(history, losses=(*history.losses, loss), age=i + 1)
-            control, decision = acquit(control, reading(121 + i, loss), history)
+            control, decision = acquit(control, (), reading(121 + i, loss), history)
             said += [decision.message] if decision else []
         return control, said
 
@@ -305,6 +329,14 @@ class TestAcquit:
         control, said = self.after([0.5, 0.6, 2.0, 2.0, 2.0], held)
         assert said == []
         assert control == dataclasses.replace(held, suspicion=None)
+
+    def test_a_loss_that_is_not_finite_says_nothing_of_the_data(self) -> None:
+        """Nor does it become what a loss may come back to."""
+        control, history = self.rolled_back(), History(start=(2.3,) * 5, losses=(2.0, 2.0, math.inf), age=3)
+        nan = finding(Kind.NON_FINITE, 0, step=123)
+        assert acquit(control, (nan,), reading(123, math.inf), history) == (control, None)
+        assert acquit(control, (), reading(123, 2.0), history)[1] is not None
+        assert history.moved_on().leapt == 2.0
 
     def test_not_twice_within_the_quiet_steps(self) -> None:
         assert self.rolled_back(acquitted=120 - 50).suspicion is None
@@ -339,7 +371,7 @@ class TestAcquit:
         history, said = dataclasses.replace(history.restarted(), calm=noise), []
         for i, loss in enumerate(losses):
             history = dataclasses.replace(history, losses=(*history.losses, loss), age=i + 1)
-            held, decision = acquit(held, reading(121 + i, loss), history)
+            held, decision = acquit(held, (), reading(121 + i, loss), history)
             said += [decision.step] if decision else []
         assert said == ([123] if acquitted else [])
         assert held.suspicion is None
