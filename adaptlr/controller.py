@@ -28,6 +28,7 @@ from adaptlr.judge.history import History
 from adaptlr.judge.outlook import Lesson, Outlook
 from adaptlr.judge.policy import decide, news, next_time, worth_saying
 from adaptlr.judge.thresholds import Thresholds
+from adaptlr.judge.words import plural
 from adaptlr.measure import beginning
 from adaptlr.measure.kinds import numel
 from adaptlr.measure.opponents import Opponents
@@ -121,7 +122,7 @@ class Controller:
         ours = {"thresholds": thresholds, "settings": settings, "sampling": sampling, "lesson": lesson}
         beside = {"scaler": scaler, "announce": announce, "process_group": process_group}
         arguments.check(act=act, stages=stages, also=also, **beside, **ours)
-        self.act = bool(act)  # numpy's are none
+        self._act = bool(act)  # numpy's are none
         self.thresholds = thresholds or Thresholds()
         self.settings = settings or Settings()
         self.sampling = sampling or Sampling()
@@ -156,7 +157,7 @@ class Controller:
         self.trace = Trace(  # last: what was refused before has opened no file
             trace if self._first_rank else None,
             settings={
-                "act": self.act,
+                "act": self._act,
                 "thresholds": dataclasses.asdict(self.thresholds),
                 "settings": dataclasses.asdict(self.settings),
                 "sampling": dataclasses.asdict(self.sampling),
@@ -169,6 +170,11 @@ class Controller:
 
     # ------------------------------------------------------------------ what a user reads
 
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "not watching yet" if self._stack is None else "acting" if self._act else "watching"
+        counts = f"{plural(len(self.findings), 'finding')}, {plural(len(self.decisions), 'decision')}"
+        return f"<Controller: {state}, {plural(self._observer.step, 'step')}, {counts}, scales {self.scales}>"
+
     @property
     def findings(self) -> list[Finding]:
         """What was found wrong, each event once."""
@@ -178,6 +184,11 @@ class Controller:
     def decisions(self) -> list[Decision]:
         """What was done."""
         return self.trace.decisions
+
+    @property
+    def act(self) -> bool:
+        """Whether it may act, or only watches."""
+        return self._act
 
     @property
     def model(self) -> nn.Module:
@@ -193,9 +204,11 @@ class Controller:
     def suggested_lrs(self) -> tuple[float, ...]:
         """What to write in the code next time: the largest effective lr of each group since the last decision that changed it.
 
-        With ``act=False``, what it would have been set to by the first decision, if there was any to make.
+        With ``act=False``, what it would have been set to by the first decision, if there was any to make. Before the first step,
+        the learning rates as they are written.
         """
-        return self._peaks if self._would is None else self._would
+        seen = self._peaks if any(self._peaks) else tuple(self._port.lrs())
+        return seen if self._would is None else self._would
 
     @property
     def lesson(self) -> Lesson | None:
@@ -252,9 +265,9 @@ class Controller:
             if outlook.peak_lrs is None and isinstance(self._port, TorchOptimizer) and (noted := self._port.peak_lrs()):
                 outlook = dataclasses.replace(outlook, peak_lrs=tuple(noted))
             self._history = dataclasses.replace(self._history, outlook=outlook)
-        if self.act:
+        if self._act:
             self._take_over_from_others()
-        if self.act and not len(self._ring):
+        if self._act and not len(self._ring):
             self._snapshot()
         with ExitStack() as stack:
             stack.enter_context(self._observer.activations)
@@ -366,7 +379,7 @@ class Controller:
         self._losses.clear()
         self._observer.submit(mean, epoch, self.scales, self._claim())
         self._judge_what_has_come()
-        if self.act and self._ring.due(self._observer.step, at_least_every=self._snapshot_gap) and not self._control.stopped:
+        if self._act and self._ring.due(self._observer.step, at_least_every=self._snapshot_gap) and not self._control.stopped:
             self._snapshot()
 
     @property
@@ -512,8 +525,8 @@ class Controller:
         self._history, findings = observe(self._history, reading, self.thresholds)
         self._certify(reading, findings)
         self._control, new = news(self.settings, self._control, findings, once=self._history.outlook.contested)
-        if not (self.act and may_act):
-            told = new if self.act else self._advised(new, reading)
+        if not (self._act and may_act):
+            told = new if self._act else self._advised(new, reading)
             self._tell(told, told)
             return
         before = self._control

@@ -6,7 +6,7 @@ import itertools
 import os
 import sys
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,13 +38,15 @@ class Fits:
         trace: str | os.PathLike[str] | None,
         snapshot_device: torch.device | str | None,
         also: Stateful | Sequence[Stateful] | None,
+        announce: Callable[[Finding | Decision], None] | None,
         **options: Any,
     ) -> None:
         """Take what an adapter was made with; ``options`` are the Controller's own."""
-        arguments.check(also=also, **options)
+        arguments.check(also=also, announce=announce, **options)
         self._trace_path = None if trace is None else Path(trace)
         self._snapshot_device = None if snapshot_device is None else torch.device(snapshot_device)
         self._also = also
+        self._announce = announce
         self._options = options
         self._forget()
 
@@ -153,7 +155,10 @@ class Fits:
         return None if steps_left is None else had + max(1, steps_left)
 
     def _say(self, record: Finding | Decision) -> None:
-        self._warn(str(record))
+        if self._announce is None:
+            self._warn(str(record))
+        else:
+            self._announce(record)
 
     def _warn(self, text: str) -> None:
         """Say it at the line that called fit."""
@@ -184,6 +189,7 @@ class TqdmFits(Fits):
         thresholds, settings, sampling: what counts as wrong, what may be done, how much is measured.
         snapshot_device: where snapshots are kept; None keeps them beside the model.
         also: what else goes back with a rollback, by ``state_dict`` and ``load_state_dict``: a moving average of the weights, say.
+        announce: called with every new finding and decision; None warns with :class:`~adaptlr.controller.AdaptLRWarning`.
     """
 
     _frameworks: tuple[str, ...] = ()  # packages between the user's call and ours: warnings name the line before them
@@ -199,6 +205,7 @@ class TqdmFits(Fits):
         sampling: Sampling | None = None,
         snapshot_device: torch.device | str | None = None,
         also: Stateful | Sequence[Stateful] | None = None,
+        announce: Callable[[Finding | Decision], None] | None = None,
     ) -> None:
         self._configure(
             act=act,
@@ -209,6 +216,7 @@ class TqdmFits(Fits):
             sampling=sampling,
             snapshot_device=snapshot_device,
             also=also,
+            announce=announce,
         )
 
     def __getstate__(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,6 +25,7 @@ from adaptlr.judge.thresholds import Thresholds
 from adaptlr.measure.stages import Stages
 from adaptlr.observer import Sampling
 from adaptlr.ranges import whole
+from adaptlr.records import Decision, Finding
 from adaptlr.wrapped import group_of
 
 __all__ = ["AdaptLR"]
@@ -57,6 +58,7 @@ class AdaptLR(TqdmFits, pl.Callback):
         snapshot_device: where snapshots are kept; None keeps them beside the model.
         also: what else goes back with a rollback, by ``state_dict`` and ``load_state_dict``. The averages that WeightAveraging and
             StochasticWeightAveraging keep do by themselves.
+        announce: called with every new finding and decision; None warns with :class:`~adaptlr.controller.AdaptLRWarning`.
 
     What it says comes as :class:`~adaptlr.controller.AdaptLRWarning`, at the line that called fit.
 
@@ -81,6 +83,7 @@ class AdaptLR(TqdmFits, pl.Callback):
         sampling: Sampling | None = None,
         snapshot_device: torch.device | str | None = None,
         also: Stateful | Sequence[Stateful] | None = None,
+        announce: Callable[[Finding | Decision], None] | None = None,
     ) -> None:
         super().__init__(
             act=act,
@@ -91,6 +94,7 @@ class AdaptLR(TqdmFits, pl.Callback):
             sampling=sampling,
             snapshot_device=snapshot_device,
             also=also,
+            announce=announce,
         )
         self._optimizer = None if optimizer is None else whole("optimizer", optimizer, see="it is an index, not a name")
         self._model, self._loss = model, loss

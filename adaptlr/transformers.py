@@ -52,6 +52,7 @@ class AdaptLR(TqdmFits, TrainerCallback):
         thresholds, settings, sampling: what counts as wrong, what may be done, how much is measured.
         snapshot_device: where snapshots are kept; None keeps them beside the model.
         also: what else goes back with a rollback, by ``state_dict`` and ``load_state_dict``: a moving average of the weights, say.
+        announce: called with every new finding and decision; None warns with :class:`~adaptlr.controller.AdaptLRWarning`.
 
     What it says comes as :class:`~adaptlr.controller.AdaptLRWarning`, at the line that called train.
 

@@ -50,6 +50,26 @@ def test_the_run_so_far_is_drawn_from_where_it_was_made() -> None:
         assert len([label for label in panels if label.startswith("|activation|")]) == len(stages)
 
 
+def test_it_shows_how_it_stands() -> None:
+    model = convnet()
+    ctl = Controller(model, torch.optim.Adam(model.parameters(), lr=1e-3), act=False)
+    assert repr(ctl) == "<Controller: not watching yet, 0 steps, 0 findings, 0 decisions, scales (1.0,)>"
+    assert ctl.suggested_lrs == (1e-3,)  # until more is known, what is written
+    with ctl:
+        assert repr(ctl).startswith("<Controller: watching, 0 steps")
+    assert repr(ctl).startswith("<Controller: closed")
+    with pytest.raises(AttributeError):
+        ctl.act = True  # type: ignore[misc]  # what was watched has no snapshot to go back to
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error"), [("asked", 0.0, ValueError), ("took", -1.0, ValueError), ("asked", "1", TypeError)]
+)
+def test_a_lesson_is_of_learning_rates(name: str, value: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match=rf"^{name} must .*, got {re.escape(repr(value))}: see help\(adaptlr\.Lesson\)"):
+        Lesson(**{"asked": 1.0, "took": 1.0, name: value})
+
+
 def test_weight_decay_is_read_when_the_step_is_made() -> None:
     """As learning rates are: a schedule of the decay has written the next one by the time that the batch is done."""
     model = convnet()

@@ -31,7 +31,7 @@ class Stateful(Protocol):
     def load_state_dict(self, state_dict: dict[str, Any]) -> object: ...
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Snapshot:
     """A run as it was before optimizer step ``step``.
 
@@ -44,8 +44,8 @@ class Snapshot:
     optimizer: Any
     extras: tuple[dict[str, Any], ...]  # states of GradScaler and the like
     memory: Any = None  # whatever the caller wants back with it
-    owners: Mapping[str, _Owner] = field(default_factory=dict, compare=False, repr=False)  # what each tensor is a copy of, by name
-    model: Callable[[], nn.Module | None] = field(default=lambda: None, compare=False, repr=False)
+    owners: Mapping[str, _Owner] = field(default_factory=dict, repr=False)  # what each tensor is a copy of, by name
+    model: Callable[[], nn.Module | None] = field(default=lambda: None, repr=False)
 
     @property
     def device_seconds(self) -> float:

@@ -25,6 +25,7 @@ from adaptlr.judge.control import Settings
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.measure.stages import Stages
 from adaptlr.observer import Sampling
+from adaptlr.records import Decision, Finding
 from adaptlr.standin import StandIn
 
 
@@ -42,6 +43,7 @@ class AdaptLR(Fits, Callback):
         thresholds, settings, sampling: what counts as wrong, what may be done, how much is measured.
         snapshot_device: where snapshots are kept; None keeps them beside the model.
         also: what else goes back with a rollback, by ``state_dict`` and ``load_state_dict``: a moving average of the weights, say.
+        announce: called with every new finding and decision; None warns with :class:`~adaptlr.controller.AdaptLRWarning`.
 
     What it says comes as :class:`~adaptlr.controller.AdaptLRWarning`, at the line that called fit. Records outlive the fit, but not
     a copy or a pickle of the callback (``learn.export``): keep them with ``cb.trace.save(path)``.
@@ -69,6 +71,7 @@ class AdaptLR(Fits, Callback):
         sampling: Sampling | None = None,
         snapshot_device: torch.device | str | None = None,
         also: Stateful | Sequence[Stateful] | None = None,
+        announce: Callable[[Finding | Decision], None] | None = None,
     ) -> None:
         super().__init__()
         self._configure(
@@ -80,6 +83,7 @@ class AdaptLR(Fits, Callback):
             sampling=sampling,
             snapshot_device=snapshot_device,
             also=also,
+            announce=announce,
         )
         self._init_state()
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Annotated
+
+from adaptlr.ranges import Over, check
 
 _PACE = 0.04  # update ratio x steps^(1/4) that is safe to begin with: 0.011 in 160 steps, 0.0034 in 20,000
 BRIEF = 64  # steps; in fewer it grows with their root: there is not the time to walk at random
@@ -15,12 +19,20 @@ _LITTLE = 2.0  # a learning rate that was changed by less need not be wrong the 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lesson:
-    """What an earlier fit of the same model has taught: what it asked for, and what it bore."""
+    """What an earlier fit of the same model has taught: what it asked for, and what it bore.
 
-    asked: float  # the largest learning rate of its schedule, of all groups
-    took: float  # and the largest that it was trained at, once that was put right
+    Raises:
+        TypeError: a learning rate is no number; the message quotes it.
+        ValueError: a learning rate is not above 0; likewise.
+    """
+
+    asked: Annotated[float, Over(0, upto=math.inf)]  # the largest learning rate of its schedule, of all groups
+    took: Annotated[float, Over(0, upto=math.inf)]  # and the largest that it was trained at, once that was put right
     all_of_it: bool = False  # the net was random before: what it knows, it has learned at such learning rates
     learned: bool = True  # the loss came down, in this fit or one before it
+
+    def __post_init__(self) -> None:
+        check(self, see="see help(adaptlr.Lesson)")
 
     @property
     def raised(self) -> float:

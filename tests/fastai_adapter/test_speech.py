@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fastprogress import fastprogress
 
-from adaptlr import AdaptLRWarning
+from adaptlr import AdaptLRWarning, Decision, Finding
 from adaptlr.fastai import AdaptLR
 from tests.fastai_adapter.small import learner
 
@@ -74,3 +74,10 @@ def test_watching_alone_warns_too() -> None:
     with pytest.warns(AdaptLRWarning) as caught:
         learner().fit(1, 10.0, cbs=cb)
     assert [str(w.message) for w in caught] == [str(f) for f in cb.findings]
+
+
+def test_who_listens_hears_the_records_and_no_warning() -> None:
+    heard: list[Finding | Decision] = []
+    cb = AdaptLR(announce=heard.append)
+    learner().fit(1, 10.0, cbs=cb)  # a warning would be an error here
+    assert [r for r in heard if isinstance(r, Decision)] == cb.decisions != []

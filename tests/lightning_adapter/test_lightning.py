@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from adaptlr import AdaptLRWarning
+from adaptlr import AdaptLRWarning, Decision
 from adaptlr.lightning import AdaptLR
 from tests.contract.case import BATCHES, Case, loader, model
 
@@ -365,6 +365,13 @@ def test_it_warns_at_the_line_that_called_fit() -> None:
     ours = [w for w in caught if issubclass(w.category, AdaptLRWarning)]
     assert {w.filename for w in ours} == {__file__}
     assert cb.decisions[0].message in str(ours[0].message)
+
+
+def test_who_listens_hears_the_records_and_no_warning() -> None:
+    heard: list[object] = []
+    cb = AdaptLR(announce=heard.append)
+    fit(Module(lr=30.0), cb)
+    assert [r for r in heard if isinstance(r, Decision)] == cb.decisions != []
 
 
 def test_without_lightning_it_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:

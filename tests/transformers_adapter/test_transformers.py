@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from adaptlr import AdaptLRWarning
+from adaptlr import AdaptLRWarning, Decision
 from adaptlr.transformers import AdaptLR
 from tests.contract.case import BATCH, BATCHES, Case, Data, model
 from tests.contract.with_transformers import WithLoss
@@ -168,6 +168,13 @@ def test_it_warns_at_the_line_that_called_train(tmp_path: Path) -> None:
         trainer(tmp_path, cb, lr=10.0).train()
     assert {w.filename for w in caught} == {__file__}
     assert cb.decisions[0].message in str(caught[0].message)
+
+
+def test_who_listens_hears_the_records_and_no_warning(tmp_path: Path) -> None:
+    heard: list[object] = []
+    cb = AdaptLR(announce=heard.append)
+    trainer(tmp_path, cb, lr=10.0).train()
+    assert [r for r in heard if isinstance(r, Decision)] == cb.decisions != []
 
 
 def test_another_caller_is_sent_to_the_controller() -> None:
