@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import time
 import weakref
@@ -21,13 +20,14 @@ from adaptlr.act.optimizer import OptimizerPort, TorchOptimizer
 from adaptlr.act.scale import StepScale
 from adaptlr.act.snapshot import Ring, Stateful, all_of, capture, restore
 from adaptlr.callers import warn
+from adaptlr.judge.advice import lesson_of
 from adaptlr.judge.control import Control, GroupControl, Refuge, Settings, annealed, hold_all, measured, widened
-from adaptlr.judge.detect import observe
-from adaptlr.judge.doubt import acquit, tried
+from adaptlr.judge.detect import goes_well, observe
 from adaptlr.judge.history import History
 from adaptlr.judge.outlook import Lesson, Outlook
-from adaptlr.judge.policy import decide, news, next_time, worth_saying
+from adaptlr.judge.telling import news
 from adaptlr.judge.thresholds import Thresholds
+from adaptlr.judge.turn import advise, take_turn
 from adaptlr.judge.words import plural
 from adaptlr.measure import beginning
 from adaptlr.measure.kinds import numel
@@ -35,7 +35,7 @@ from adaptlr.measure.opponents import Opponents
 from adaptlr.measure.stages import Stages, unwrap
 from adaptlr.observer import Observer, Sampling
 from adaptlr.ranges import whole
-from adaptlr.records import Action, Decision, Finding, Kind, Provenance, Reading
+from adaptlr.records import Action, Decision, Finding, Reading
 from adaptlr.state import pack, unpack
 from adaptlr.trace import Trace
 from adaptlr.usage import Usage
@@ -216,23 +216,8 @@ class Controller:
 
         Where nothing was done, what an earlier run has taught; None where no step was seen.
         """
-        outlook, control = self._history.outlook, self._control
-        before = outlook.lesson
-        asked = max([outlook.peak(i, g.peak_lr) for i, g in enumerate(self._history.groups)], default=0.0)
-        if not asked > 0:
-            return before
-        learned = outlook.continued or self._history.has_come_down
-        if before is not None and not control.acted:
-            return dataclasses.replace(before, learned=learned)
-        took = max(self._peaks, default=0.0)
-        raise_broke_it = took > asked and control.raised is None
-        if not control.acted or control.stopped or raise_broke_it or not took > 0:
-            return Lesson(asked=asked, took=asked, learned=learned)
         first = self.trace.readings[:1]  # none, of a run that was taken up at its end
-        began = [g for r in first for g in r.groups if g.update_ratio is not None]
-        random = bool(began) and all(g.provenance is Provenance.RANDOM for g in began)
-        all_of_it = random or (before is not None and before.all_of_it)
-        return Lesson(asked=asked, took=took, all_of_it=all_of_it, learned=learned)
+        return lesson_of(self._history, self._control, first[0].groups if first else (), self._peaks)
 
     def plot(self, *, stages: Sequence[str] | None = None, figsize: tuple[float, float] | None = None) -> Figure:
         """The run so far in one picture, as :meth:`adaptlr.trace.Trace.plot` draws it."""
@@ -529,25 +514,11 @@ class Controller:
             told = new if self._act else self._advised(new, reading)
             self._tell(told, told)
             return
-        before = self._control
-        self._control, decision = acquit(self._control, findings, reading, self._history)
-        self._control, stands = tried(self._control, reading, self._history)
-        findings = (*findings, stands) if stands else findings
-        if decision is not None:
-            self._history = self._history.moved_on()
-        else:
-            refuges = self._refuges() if findings else ()
-            self._control, decision = decide(self.settings, self._control, findings, reading, self._history, refuges)
-        if decision is not None and decision.action is Action.HOLD and not new:
-            decision = None
-        answered = () if decision is None else decision.findings
-        records = [f for f in findings if f in new or f.kind in answered]
-        said = [f for f in records if f.kind not in answered]
-        if decision is not None:
-            self._carry_out(decision, reading)
-            records = [*records, decision]
-            said = [*said, decision] if worth_saying(before, self._control) else said
-        self._tell(records, said)
+        turn = take_turn(self.settings, self._control, self._history, reading, findings, new, self._refuges)
+        self._control, self._history = turn.control, turn.history
+        if turn.decision is not None:
+            self._carry_out(turn.decision, reading)
+        self._tell(turn.records, turn.said)
 
     def _carry_out(self, decision: Decision, reading: Reading) -> None:
         if decision.action is Action.HOLD:
@@ -562,24 +533,16 @@ class Controller:
             self._history = self._history.rescaled(changed)
             self._observer.restart()
 
-    def _advised(self, findings: Sequence[Finding], reading: Reading) -> list[Finding]:
-        """What is only watched, with what to write next time: as it would have been put right, the first time that it had to be."""
+    def _advised(self, findings: tuple[Finding, ...], reading: Reading) -> tuple[Finding, ...]:
+        """What is only watched, with what to write next time, the first time that there is something to put right."""
         if self._would is not None or not findings:
-            return list(findings)
-        start = Refuge(step=0, certified=True, per_lr=(), level=math.nan)
-        control, decision = decide(self.settings, self._control, tuple(findings), reading, self._history, (start,))
-        if decision is None or not decision.advice:
-            return list(findings)
-        starved = next((f.groups for f in findings if f.kind is Kind.STARVED and f.kind in decision.findings), ())
-        self._would = next_time(reading, control, self._history, starved=starved)
-        return [dataclasses.replace(f, advice=decision.advice) if f.kind in decision.findings else f for f in findings]
+            return findings
+        advised, self._would = advise(self.settings, self._control, self._history, reading, findings)
+        return advised
 
     def _certify(self, reading: Reading, findings: tuple[Finding, ...]) -> None:
         """Snapshots are certified by the healthy steps after them."""
-        h = self._history
-        hot = any(g.ratios and not g.ratios[-1] < self.thresholds.hot_ratio for g in h.groups)
-        risen = math.isfinite(h.best) and not h.median(3) <= h.best + max(0.25 * abs(h.best), 4 * h.noise)
-        if findings or hot or risen:
+        if not goes_well(self._history, findings, self.thresholds):
             self._healthy_since = reading.step + 1
         self._ring.certify(self._healthy_since, reading.step - _CERTIFY_STEPS)
 

@@ -14,8 +14,9 @@ from typing import Annotated
 
 from adaptlr.judge.history import History
 from adaptlr.ranges import Least, Over, Share, check
-from adaptlr.records import Finding, Kind, Reading
+from adaptlr.records import Finding, GroupReading, Kind, Reading
 
+WORTH_IT = 1.2  # no learning rate is changed by less
 LOOSEST = 0.05  # update ratio: the top of what trained well
 WARMUP_STEP = 1.05  # after a rollback, a scale may grow by so much a step,
 LEAST_PROGRESS = 0.5  # no ceiling is loosened for less
@@ -154,6 +155,11 @@ class Refuge:
     level: float = math.nan  # the loss at that time
 
 
+def newest_healthy(refuges: tuple[Refuge, ...]) -> Refuge:
+    """As far as that is known; the run's start, if nothing is."""
+    return next((r for r in reversed(refuges) if r.certified), refuges[0])
+
+
 def hold_under(group: GroupControl, lr: float) -> GroupControl:
     """The group with its scale lowered, if need be, so that a step at scheduled ``lr`` stays under its ceilings.
 
@@ -187,6 +193,17 @@ def hold_all(groups: tuple[GroupControl, ...], lrs: Sequence[float]) -> tuple[Gr
     if lowest is None:
         return tuple(held)
     return tuple(dataclasses.replace(g, scale=lowest) if g.follows else g for g in held)
+
+
+def with_followers(groups: tuple[GroupControl, ...], reading: Reading) -> tuple[GroupControl, ...]:
+    """Groups of which no update ratio is known (norms and biases only) go with those that are held."""
+    marked = tuple(dataclasses.replace(g, follows=now.update_ratio is None) for g, now in zip(groups, reading.groups, strict=True))
+    return hold_all(marked, [0.0] * len(marked))
+
+
+def pace_of(settings: Settings, history: History, reading: Reading, group: GroupReading) -> float:
+    """The update ratio that a group is held under: as set, or what the length of the run asks for."""
+    return settings.ceiling if settings.ceiling is not None else history.pace(group, reading)
 
 
 def annealed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from adaptlr.judge import cold, heat, ruined, shift, stalled, starved
 from adaptlr.judge.history import History, advance
@@ -31,6 +32,14 @@ def observe(history: History, reading: Reading, limits: Thresholds) -> tuple[His
     low = None if hot else starved.starved(history, reading, limits) or cold.too_cold(history, reading, limits)
     decay = cold.decay_dominated(history, reading, limits)
     return history, tuple(_as_known(history, f) for f in (shifted, hot, low, decay) if f is not None)
+
+
+def goes_well(history: History, findings: tuple[Finding, ...], limits: Thresholds) -> bool:
+    """Nothing was found, no step was large, and the loss is no higher above its best than batches differ, or a quarter."""
+    hot = any(g.ratios and not g.ratios[-1] < limits.hot_ratio for g in history.groups)
+    may_rise = max(0.25 * abs(history.best), 4 * history.noise)
+    risen = math.isfinite(history.best) and not history.median(3) <= history.best + may_rise
+    return not (findings or hot or risen)
 
 
 def _as_known(history: History, finding: Finding) -> Finding:

@@ -26,6 +26,7 @@ _ALIGNED = 0.9  # cosine of a gradient with the last one, from which the two poi
 _DOZEN, _CALM = 12, 0.015  # steps and their largest update ratio, in which the noise of the loss is that of the batches
 _FIRST, _GENTLE = (6, 12), 0.05  # the same of first steps, while none was calm: weights have not got anywhere yet
 _STAGE_BASELINE = 4  # readings of a stage that make its own baseline
+LEARNED = 0.5  # share of the loss at the start below which a net has learned something
 _LOWER = 0.1  # share of the loss at the start by which that of a net that has learned something is lower
 _GUESSING = 0.97  # share of what guessing costs, at and above which nothing is known
 _PACE_OF_TRAINED = 0.4  # share of the pace for weights that have learned something

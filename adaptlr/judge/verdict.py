@@ -1,4 +1,4 @@
-"""How a rule puts what it has found, and what several of them ask of a loss. Pure."""
+"""How a rule puts what it has found, and the policy what it does about it; and what several rules ask of a loss. Pure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import dataclasses
 import math
 from collections.abc import Callable
 
+from adaptlr.judge.control import Control
 from adaptlr.judge.history import History
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.judge.words import number, place
-from adaptlr.records import Finding, Kind, Reading, Trait
+from adaptlr.records import Action, Decision, Finding, Kind, Reading, Trait
 
 Rule = Callable[[History, Reading, Thresholds], Finding | None]
 
@@ -32,6 +33,29 @@ def finding(
 def also(finding: Finding, *traits: Trait, **evidence: float) -> Finding:
     """The same finding with more to it."""
     return dataclasses.replace(finding, traits=(*finding.traits, *traits), evidence={**finding.evidence, **evidence})
+
+
+def decided(
+    action: Action,
+    before: Control,
+    after: Control,
+    finding: Finding,
+    done: str,
+    *,
+    restored_step: int | None = None,
+    advice: str = "",
+) -> Decision:
+    """What is done about a finding, with the finding's own words before it."""
+    return Decision(
+        step=finding.step,
+        action=action,
+        scales_before=before.scales,
+        scales_after=after.scales,
+        findings=(finding.kind,),
+        restored_step=restored_step,
+        message=f"{finding.message}; {done}",
+        advice=advice,
+    )
 
 
 def said(history: History, loss: float) -> str:

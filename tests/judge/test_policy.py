@@ -26,7 +26,8 @@ from adaptlr.judge.control import (
 from adaptlr.judge.doubt import acquit, tried
 from adaptlr.judge.history import GroupPast, History
 from adaptlr.judge.outlook import Lesson, Outlook
-from adaptlr.judge.policy import decide, news, worth_saying
+from adaptlr.judge.policy import decide
+from adaptlr.judge.telling import news, worth_saying
 from adaptlr.records import Action, Decision, Finding, Kind, Provenance, Trait
 from tests.judge.runs import group, play, reading, simple
 

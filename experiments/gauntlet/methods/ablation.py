@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import adaptlr.controller
 from adaptlr.act.snapshot import Ring
-from adaptlr.judge import cold, control, heat, policy, shift, stalled, starved
+from adaptlr.judge import cold, control, heat, raises, retreat, shift, stalled, starved, turn
 from adaptlr.judge.control import Settings
 from adaptlr.judge.history import History
 from adaptlr.judge.thresholds import Thresholds
@@ -97,13 +97,13 @@ _OFF: dict[str, tuple[tuple[object, str, object], ...]] = {
     "swing": ((stalled, "RULES", tuple(_though_it_swings if r is stalled.thrown else r for r in stalled.RULES)),),
     "come-down": ((stalled, "_comes_down", _never),),
     "blame": ((heat, "_to_blame", _all_of_them),),
-    "loosened": ((policy, "loosened", _as_set), (control, "loosened", _as_set)),
+    "loosened": ((retreat, "loosened", _as_set), (raises, "loosened", _as_set), (control, "loosened", _as_set)),
     "anneal": ((adaptlr.controller, "annealed", _untouched),),
-    "acquittal": ((adaptlr.controller, "acquit", _no_acquittal),),
+    "acquittal": ((turn, "acquit", _no_acquittal),),
     "come-back": ((heat, "_may_come_back", _never),),
-    "slow-down": ((policy, "worth_a_try", _never),),
-    "undo": ((policy, "Raise", _never),),
-    "outgrown": ((policy, "_has_outgrown", _never),),
+    "slow-down": ((retreat, "worth_a_try", _never),),
+    "undo": ((raises, "Raise", _never),),
+    "outgrown": ((raises, "_has_outgrown", _never),),
     "shift": ((shift, "shift", _no_shift),),
     "batch-noise": ((History, "most_noise", 0.0),),
     "snapshots": ((Ring, "due", _only_the_first),),
