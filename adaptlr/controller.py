@@ -24,7 +24,7 @@ from adaptlr.judge.advice import lesson_of
 from adaptlr.judge.control import Control, GroupControl, Refuge, Settings, annealed, hold_all, measured, widened
 from adaptlr.judge.detect import goes_well, observe
 from adaptlr.judge.history import History
-from adaptlr.judge.outlook import Lesson, Outlook
+from adaptlr.judge.outlook import GAME, LINE_SEARCH, Lesson, Outlook
 from adaptlr.judge.telling import news
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.judge.turn import advise, take_turn
@@ -247,8 +247,11 @@ class Controller:
             self._observer.guess, self._observer.fresh = guess, not continued
             frozen = sum(map(numel, self._model.parameters())) > 2 * (outlook.weights or 0)
             outlook = dataclasses.replace(outlook, continued=continued, guess=guess, size=size, frozen=frozen)
-            if outlook.peak_lrs is None and isinstance(self._port, TorchOptimizer) and (noted := self._port.peak_lrs()):
-                outlook = dataclasses.replace(outlook, peak_lrs=tuple(noted))
+            if isinstance(self._port, TorchOptimizer):
+                noted = None if outlook.peak_lrs is not None else self._port.peak_lrs()
+                outlook = outlook if noted is None else dataclasses.replace(outlook, peak_lrs=tuple(noted))
+                excuse = LINE_SEARCH if self._port.searches_a_line else outlook.excuse
+                outlook = dataclasses.replace(outlook, excuse=excuse)
             self._history = dataclasses.replace(self._history, outlook=outlook)
         if self._act:
             self._take_over_from_others()
@@ -298,8 +301,8 @@ class Controller:
         self._usage.before_step()
         regrouped = self._observer.before_step(lrs)
         self._opponents.before_step()
-        if self._opponents.noticed and not self._history.outlook.contested:
-            outlook = dataclasses.replace(self._history.outlook, contested=True)
+        if self._opponents.noticed and not self._history.outlook.excuse:
+            outlook = dataclasses.replace(self._history.outlook, excuse=GAME)
             self._history = dataclasses.replace(self._history, outlook=outlook)
         if regrouped is not None:  # groups were added, or given other weights: from here on they are watched like the others
             self._control = widened(self._control, lrs)
@@ -509,7 +512,7 @@ class Controller:
         self._peaks = tuple(max(p, g.effective_lr) for p, g in zip(self._peaks, reading.groups, strict=True))
         self._history, findings = observe(self._history, reading, self.thresholds)
         self._certify(reading, findings)
-        self._control, new = news(self.settings, self._control, findings, once=self._history.outlook.contested)
+        self._control, new = news(self.settings, self._control, findings, once=bool(self._history.outlook.excuse))
         if not (self._act and may_act):
             told = new if self._act else self._advised(new, reading)
             self._tell(told, told)

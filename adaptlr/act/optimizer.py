@@ -250,6 +250,11 @@ class TorchOptimizer:
         noted = all("initial_lr" in group for group in self.optimizer.param_groups)
         return peak_lrs(self.optimizer) if noted else None
 
+    @property
+    def searches_a_line(self) -> bool:
+        """It finds the length of each step by itself, from the learning rate on."""
+        return isinstance(self.optimizer, torch.optim.LBFGS) and all(g.get("line_search_fn") for g in self.optimizer.param_groups)
+
     def skips(self) -> Tensor | None:
         return getattr(self.optimizer, "found_inf", None)  # a GradScaler leaves it there while a fused optimizer steps
 

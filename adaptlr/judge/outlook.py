@@ -17,6 +17,13 @@ _LARGE, _POWER = 1e7, 0.6  # weights from which a pretrained net takes the small
 _LITTLE = 2.0  # a learning rate that was changed by less need not be wrong the next time
 
 
+GAME = (
+    "another optimizer steps between this net's forward pass and its gradients, as in a game of two, in which a loss need not come "
+    "down: nothing was changed"
+)
+LINE_SEARCH = "the optimizer looks for the length of each step along a line, whatever the learning rate is: nothing was changed"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lesson:
     """What an earlier fit of the same model has taught: what it asked for, and what it bore.
@@ -65,7 +72,7 @@ class Outlook:
     guess: float | None = None  # cross entropy of guessing, as far as the last layer tells how many answers there are
     size: float | None = None  # of the weights at the start, as measure.beginning has it: 1 is usual
     frozen: bool = False  # most of the model's weights are: what its loss can come down to with the others is not known
-    contested: bool = False  # another optimizer trains what the loss depends on, so that it need not come down
+    excuse: str = ""  # why nothing that the loss seems to say is the learning rate's doing; as said to the user
 
     def __post_init__(self) -> None:
         if self.total_steps is not None and self.total_steps < 1:

@@ -20,10 +20,6 @@ from adaptlr.records import Action, Decision, Finding, Kind, Reading
 
 _RAISES = {Kind.STARVED: feed, Kind.TOO_COLD: warm}
 _OF_THE_LOSS = HOT - {Kind.NON_FINITE} | {Kind.TOO_COLD}  # what is held against a loss that does not come down
-_CONTESTED = (
-    "another optimizer steps between this net's forward pass and its gradients, as in a game of two, in which a loss need not come "
-    "down: nothing was changed"
-)
 
 
 def decide(
@@ -40,8 +36,9 @@ def decide(
     """
     if not findings or control.stopped:
         return control, None
-    if history.outlook.contested and (held := next((f for f in findings if f.kind in _OF_THE_LOSS), None)):
-        return control, decided(Action.HOLD, control, control, held, _CONTESTED)
+    excuse = history.outlook.excuse
+    if excuse and (held := next((f for f in findings if f.kind in _OF_THE_LOSS), None)):
+        return control, decided(Action.HOLD, control, control, held, excuse)
     if before := next((f for f in findings if f.kind is Kind.RUINED), None):
         return leave(control, before)
     hot = next((f for f in findings if f.kind in HOT), None)

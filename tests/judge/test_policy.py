@@ -25,7 +25,7 @@ from adaptlr.judge.control import (
 )
 from adaptlr.judge.doubt import acquit, tried
 from adaptlr.judge.history import GroupPast, History
-from adaptlr.judge.outlook import Lesson, Outlook
+from adaptlr.judge.outlook import GAME, Lesson, Outlook
 from adaptlr.judge.policy import decide
 from adaptlr.judge.telling import news, worth_saying
 from adaptlr.records import Action, Decision, Finding, Kind, Provenance, Trait
@@ -803,11 +803,11 @@ class TestBadBatch:
         assert self.decide(last=40) is None
 
 
-class TestGame:
-    """Another optimizer trains what the loss depends on."""
+class TestExcused:
+    """Another optimizer trains what the loss depends on, say."""
 
     def decide(self, *kinds: Kind) -> Decision | None:
-        history = History(outlook=Outlook(contested=True))
+        history = History(outlook=Outlook(excuse=GAME))
         found = tuple(finding(kind, 0, step=60, update_ratio=0.5) for kind in kinds)
         groups = (group(lr=1e-6, ratio=1e-9), group(1, lr=1e-2, ratio=1e-3))
         control = Control(groups=(ONE, ONE))

@@ -164,6 +164,33 @@ def test_lbfgs_with_a_ruinous_lr_goes_back() -> None:
     assert controller.scales[0] < 0.1
 
 
+def test_where_a_line_is_searched_the_learning_rate_is_not_to_blame() -> None:
+    """Small batches make large steps, and a loss that leaps, at any learning rate."""
+
+    def run(*, watched: bool) -> tuple[dict[str, Tensor], Controller | None]:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+        optimizer = torch.optim.LBFGS(model.parameters(), lr=1.0, max_iter=10, line_search_fn="strong_wolfe")
+        controller = Controller(model, optimizer, announce=quiet).__enter__() if watched else None
+        for x, y in batches(10, size=32):
+
+            def closure(x: Tensor = x, y: Tensor = y) -> Tensor:
+                optimizer.zero_grad()
+                return backward(model, x, y)
+
+            loss: Any = optimizer.step(closure)
+            if controller is not None:
+                controller.step(loss)
+        return model.state_dict(), controller
+
+    weights, controller = run(watched=True)
+    assert controller is not None
+    controller.close()
+    assert [d.action for d in controller.decisions] == [Action.HOLD]
+    assert "along a line, whatever the learning rate is" in controller.decisions[0].message
+    assert same(weights, run(watched=False)[0])
+
+
 # ---------------------------------------------------------------------- steps that are not made
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptlr import Action, Controller, Kind
+from adaptlr.judge.outlook import GAME
 from adaptlr.measure.opponents import Opponents
 from tests.nets import quiet
 
@@ -176,7 +177,7 @@ def test_it_does_not_matter_when_the_controllers_are_told(*, is_game: bool) -> N
                 second.step()
             of_a.step(loss)
             of_b.step(loss)
-        noticed = [c.state_dict(snapshots=False)["history"]["outlook"]["contested"] for c in (of_a, of_b)]
+        noticed = [c.state_dict(snapshots=False)["history"]["outlook"]["excuse"] == GAME for c in (of_a, of_b)]
     assert noticed == [is_game, is_game]
 
 
