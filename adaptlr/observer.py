@@ -21,7 +21,7 @@ from adaptlr.measure.norms import first_norm, running_variance
 from adaptlr.measure.stages import Stage, Stages, assign_groups, find_stages, stages_of_group
 from adaptlr.measure.stats import COUNTERS
 from adaptlr.measure.weights import DistanceEstimate, GroupNumbers, WeightProbe, group_numbers
-from adaptlr.ranges import Least, Over, check
+from adaptlr.ranges import Least, Over, check, default, explained
 from adaptlr.ranks import Ranks
 from adaptlr.records import GroupReading, Provenance, Reading
 from adaptlr.state import pack
@@ -31,34 +31,35 @@ from adaptlr.state import pack
 LOST = 3
 
 
+@explained
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
     """How much is measured, and how often. The entries are picked by a seed; no global generator is touched.
-
-    Args:
-        activations_every: optimizer steps between two samples of the activations.
-        activations_first: of the run's first steps, so many are all sampled.
-        activations: entries read from one stage's output, 64 or more; or 0: no hooks are made, and weights alone are watched.
-        coordinates: entries read from one group's weights; or 16 of each tensor, if that is more.
-        hist_bins: bins of the histogram of |activation| that a trace keeps of each stage,
-        hist_max: which end here.
-        seed: picks the entries.
 
     Raises:
         TypeError: it is no number, or no whole one; the message quotes it.
         ValueError: a number is out of its range; likewise.
     """
 
-    activations_every: Annotated[int, Least(1, upto=10**9)] = 5
-    activations_first: Annotated[int, Least(0, upto=10**9)] = 16
-    activations: Annotated[int, Least(0, upto=10**9)] = 8192
-    coordinates: Annotated[int, Least(64, upto=10**9)] = 2048
-    hist_bins: Annotated[int, Least(1, upto=10**6)] = 40
-    hist_max: Annotated[float, Over(0, upto=1e9)] = 10.0
-    seed: Annotated[int, Least(-(2**63), upto=2**63)] = 0
+    activations_every: Annotated[int, Least(1, upto=10**9)] = default(5, "optimizer steps between two samples of the activations")
+    activations_first: Annotated[int, Least(0, upto=10**9)] = default(
+        16, "steps at the beginning of the run in all of which activations are sampled"
+    )
+    activations: Annotated[int, Least(0, upto=10**9)] = default(
+        8192,
+        "entries that are read from one stage's output, 64 or more; or 0: no hooks are made, and weights alone are watched",
+    )
+    coordinates: Annotated[int, Least(64, upto=10**9)] = default(
+        2048, "entries that are read from one group's weights; or 16 of each tensor, if that is more"
+    )
+    hist_bins: Annotated[int, Least(1, upto=10**6)] = default(
+        40, "bins of the histogram of |activation| that a trace keeps of each stage"
+    )
+    hist_max: Annotated[float, Over(0, upto=1e9)] = default(10.0, "|activation| at which that histogram ends")
+    seed: Annotated[int, Least(-(2**63), upto=2**63)] = default(0, "seed by which entries are picked")
 
     def __post_init__(self) -> None:
-        check(self, see="see help(adaptlr.Sampling)")
+        check(self)
         if 0 != self.activations < 64:
             raise ValueError(f"activations must be at least 64, or 0 for no hooks at all, got {self.activations!r}")
 

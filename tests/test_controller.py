@@ -24,6 +24,7 @@ from adaptlr.judge.detect import observe
 from adaptlr.judge.history import History
 from adaptlr.judge.outlook import Lesson
 from adaptlr.judge.words import number
+from adaptlr.ranges import meanings_of
 from adaptlr.records import Provenance
 from tests.nets import OPTIMIZERS, backward, batches, convnet, fit, quiet, same, train
 
@@ -580,7 +581,8 @@ class TestBadInput:
     )
     def test_settings_are_numbers_and_whole_ones_where_they_count(self, kind: Any, name: str, value: Any) -> None:
         with pytest.raises(
-            TypeError, match=rf"^{name} must be a (whole )?number, got {re.escape(repr(value))}: see (help\(adaptlr|adaptlr)\."
+            TypeError,
+            match=rf"^{name} must be a (whole )?number, got {re.escape(repr(value))}: {re.escape(meanings_of(kind)[name])}$",
         ):
             kind(**{name: value})
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from adaptlr.judge.history import History
-from adaptlr.ranges import Least, Over, Share, check
+from adaptlr.ranges import Least, Over, Share, check, default, explained
 from adaptlr.records import Finding, GroupReading, Kind, Reading
 
 WORTH_IT = 1.2  # no learning rate is changed by less
@@ -24,46 +24,62 @@ WARMUP_LEAST = 5.0  # by so much in all,
 WARMUP_MOST = 10.0  # and by so much where the schedule had ramped up before the run broke
 
 
+@explained
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
     """What the controller may do. The defaults are one set for every net.
-
-    Args:
-        ceiling: update ratio that a group which was too hot is held under; None: what suits the run's length, 0.01 if that is
-            unknown.
-        side_ceiling: the same for the other groups of that run: the top of what trained well.
-        slow_retreat: divides a learning rate whose damage began below what it is now.
-        anneal_frac: share of the run at its end in which a learning rate of ours comes down, if the schedule's does not and the
-            length is known; 0: it does not come down.
-        retreat: each further failure divides ceiling and learning rate by this.
-        raise_frac: share of the ceiling that a net which was too cold is raised to.
-        search_times: ceilings that a net which walks straight on may be raised to.
-        raise_again: factor of a further raise.
-        early_steps: what broke slowly before this step starts over from the beginning: snapshots may hold the damage.
-        max_rollbacks: in one run; then it says so, and leaves the run alone. 0: none.
-        max_raises: in one run. 0: none.
-        quiet_steps: a finding that goes on is said again only after so many steps without it, then after twice as many, and so on.
 
     Raises:
         TypeError: a setting is no number, or no whole one where it counts something; the message quotes the value.
         ValueError: a setting is outside its range; likewise.
     """
 
-    ceiling: Annotated[float | None, Over(0, upto=1)] = None
-    side_ceiling: Share = LOOSEST
-    slow_retreat: Annotated[float, Least(1.5, upto=1000)] = 10.0
-    anneal_frac: Annotated[float, Least(0, upto=0.99)] = 0.25
-    retreat: Annotated[float, Least(1.5, upto=100)] = 3.0
-    raise_frac: Share = 1.0
-    search_times: Annotated[float, Least(1, upto=100)] = 3.0
-    raise_again: Annotated[float, Over(1, upto=100)] = 3.0
-    early_steps: Annotated[int, Least(0, upto=10**9)] = 200
-    max_rollbacks: Annotated[int, Least(0, upto=1000)] = 8
-    max_raises: Annotated[int, Least(0, upto=1000)] = 8
-    quiet_steps: Annotated[int, Least(1, upto=10**9)] = 50
+    ceiling: Annotated[float | None, Over(0, upto=1)] = default(
+        None,
+        "update ratio that a group which was too hot is held under; None: what suits the run's length, at most 0.01 if that is "
+        "unknown",
+    )
+    side_ceiling: Share = default(
+        LOOSEST, "update ratio that the other groups of such a run are held under: the top of what trained well"
+    )
+    slow_retreat: Annotated[float, Least(1.5, upto=1000)] = default(
+        10.0, "what a learning rate whose damage began below what it is now is divided by"
+    )
+    anneal_frac: Annotated[float, Least(0, upto=0.99)] = default(
+        0.25,
+        "share of the run at its end in which a learning rate of ours comes down, if the schedule's does not and the length is "
+        "known; 0: it does not come down",
+    )
+    retreat: Annotated[float, Least(1.5, upto=100)] = default(
+        3.0, "what a rollback divides the learning rate that broke the run by, and each further one the ceilings as well"
+    )
+    raise_frac: Share = default(1.0, "share of its pace that a net which was too cold is raised to")
+    search_times: Annotated[float, Least(1, upto=100)] = default(
+        3.0, "multiples of its pace that a net which walks straight on may be raised to"
+    )
+    raise_again: Annotated[float, Over(1, upto=100)] = default(
+        3.0, "factor by which a net which walks straight on is raised at least"
+    )
+    early_steps: Annotated[int, Least(0, upto=10**9)] = default(
+        200, "step before which what broke slowly starts over from the beginning: snapshots may hold the damage"
+    )
+    max_rollbacks: Annotated[int, Least(0, upto=1000)] = default(
+        8,
+        "rollbacks in one run (after bad batches: in a row), after which it is said that they did not help, and the run is left "
+        "alone; 0: none",
+    )
+    max_raises: Annotated[int, Least(0, upto=1000)] = default(
+        8,
+        "raises in one run, starved groups' among them, after which no net that is too cold is raised; 0: none",
+    )
+    quiet_steps: Annotated[int, Least(1, upto=10**9)] = default(
+        50,
+        "steps that a finding has to be away for before it is said again, then twice as many, and so on; within so many steps of "
+        "a bad batch a second one is taken for the data's scale, and of an acquittal no other is considered",
+    )
 
     def __post_init__(self) -> None:
-        check(self, see="see help(adaptlr.Settings)")
+        check(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
