@@ -1,8 +1,8 @@
 """The nouns that travel: measure writes readings, judge writes findings and decisions, act obeys, show draws.
 
 All are frozen and keyword-only, hold plain numbers (no tensors) and import nothing beyond the standard library, so that a trace
-written on one machine is read and judged again on any other. Fractions end in ``_frac`` and lie in [0, 1]. A number that was
-not measured is ``None``; a number that was measured and is not finite is kept as ``nan`` or ``inf``.
+written on one machine is read on any other. Fractions end in ``_frac`` and lie in [0, 1]. A number that was not measured is
+``None``; a number that was measured and is not finite is kept as ``nan`` or ``inf``.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class GroupReading:
     weight_decay: float
     frozen: bool  # no weight of it received a gradient
     update_ratio: float | None  # ||w after - w before|| / ||w before||, of this step alone; of weights near 0, see measure.weights
-    travel: float | None  # ||w - w at start|| / ||w at start||
+    travel: float | None  # ||w after - w at start|| / ||w before||; the start is that of the run, or of the newest change of scales
     weight_rms: float | None
     grad_rms: float | None
     grad_agreement: float | None  # cosine of this step's sampled gradient with the last one's, in [-1, 1]

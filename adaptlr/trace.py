@@ -1,7 +1,9 @@
 """The record of a run: everything measured, found and decided, in the order in which it happened.
 
-A trace is written while the run goes on and read afterwards: as a DataFrame, as a picture (``adaptlr.show``), or by the judges
-again. On disk it is JSON Lines: a header, then one record a line, so a run that was killed leaves everything up to its last step.
+A trace is written while the run goes on and read afterwards: as a DataFrame, or as a picture (``adaptlr.show``). The judges may
+read it again, but it does not hold all that they knew: not the run's outlook (:mod:`adaptlr.judge.outlook`), nor what decisions did
+to their memory. On disk it is JSON Lines: a header, then one record a line, so a run that was killed leaves everything up to its
+last step.
 
 The file grows with the run. A reading of 5 stages with 40-bin histograms and 3 groups takes 3 to 6 kB on disk, one without stages 1
 to 2 kB: 10,000 steps with every tenth sampled make about 20 MB. On long runs, sample stages less often. In memory a reading of 3

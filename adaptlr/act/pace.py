@@ -1,4 +1,6 @@
-"""How far apart captures must be to stay within a share of the run's time. The only part of adaptlr that looks at the clock."""
+"""How far apart captures must be to stay within a share of the run's time. What adaptlr does depends on a clock nowhere else: the
+controller looks at one to say here how long a capture took.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Readings -> findings: the rules, run in one order. Pure: the same readings give the same findings, live or from a trace."""
+"""Readings -> findings: the rules, run in one order. Pure: the same history, reading and thresholds give the same findings.
+
+A history is not of readings alone. It holds the run's outlook (length, peaks, what the model told before its first step), and every
+decision changes it: who judges a trace again has to bring both, and all of its readings.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Rules for learning rates that are too high: (history, reading, thresholds) -> a finding or None. Pure.
 
-``history`` already holds ``reading``. No rule convicts on one signal: wherever an update ratio or a silent stage accuses, the loss
-has to agree. The order of the rules in :data:`RULES` is the order of their certainty; those of a loss that does not fall come after
-them (:mod:`adaptlr.judge.stalled`).
+``history`` already holds ``reading``. A large update or a silent stage alone convicts nobody: the loss has to agree. What needs no
+loss is what is not finite, a batch far out of scale, and silence where no gradient arrives either; and where no update can be
+measured, a loss that diverges convicts alone. The order of the rules in :data:`RULES` is the order of their certainty; those of a
+loss that does not fall come after them (:mod:`adaptlr.judge.stalled`).
 """
 
 from __future__ import annotations
@@ -259,7 +260,8 @@ def _moving(reading: Reading) -> tuple[int, ...]:
 
 
 def _level(history: History) -> float:
-    """The loss to compare with: where the run stood before its last two steps, and never above its start."""
+    """The loss to compare with: the oldest that is remembered, or the lowest running median so far, the newest loss included, if
+    that is lower. NaN, if no loss before the newest is finite."""
     before = [x for x in history.losses[:-1] if math.isfinite(x)]
     if not before:
         return math.nan
