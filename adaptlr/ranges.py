@@ -81,6 +81,11 @@ def default(value: _T, meaning: str, *, section: str = "") -> _T:
     return field(default=value, metadata={"meaning": meaning, "section": section})
 
 
+def required(meaning: str) -> Any:
+    """A field without a default, and what it means, as :func:`default` has it."""
+    return field(metadata={"meaning": meaning, "section": ""})
+
+
 def meanings_of(kind: type) -> dict[str, str]:
     """What each field of a dataclass means. Raises KeyError if one does not say."""
     return {f.name: f.metadata["meaning"] for f in fields(kind)}

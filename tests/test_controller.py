@@ -67,7 +67,7 @@ def test_it_shows_how_it_stands() -> None:
     ("name", "value", "error"), [("asked", 0.0, ValueError), ("took", -1.0, ValueError), ("asked", "1", TypeError)]
 )
 def test_a_lesson_is_of_learning_rates(name: str, value: Any, error: type[Exception]) -> None:
-    with pytest.raises(error, match=rf"^{name} must .*, got {re.escape(repr(value))}: see help\(adaptlr\.Lesson\)"):
+    with pytest.raises(error, match=rf"^{name} must .*, got {re.escape(repr(value))}: largest learning rate"):
         Lesson(**{"asked": 1.0, "took": 1.0, name: value})
 
 

@@ -6,7 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Annotated
 
-from adaptlr.ranges import Over, check
+from adaptlr.ranges import Over, check, default, required
+
+Rate = Annotated[float, Over(0, upto=math.inf)]
 
 _PACE = 0.04  # update ratio x steps^(1/4) that is safe to begin with: 0.011 in 160 steps, 0.0034 in 20,000
 BRIEF = 64  # steps; in fewer it grows with their root: there is not the time to walk at random
@@ -33,13 +35,13 @@ class Lesson:
         ValueError: a learning rate is not above 0; likewise.
     """
 
-    asked: Annotated[float, Over(0, upto=math.inf)]  # the largest learning rate of its schedule, of all groups
-    took: Annotated[float, Over(0, upto=math.inf)]  # and the largest that it was trained at, once that was put right
-    all_of_it: bool = False  # the net was random before: what it knows, it has learned at such learning rates
-    learned: bool = True  # the loss came down, in this fit or one before it
+    asked: Rate = required("largest learning rate of the fit's schedule, of all groups")
+    took: Rate = required("largest learning rate that it was trained at, once that was put right")
+    all_of_it: bool = default(False, "the net was random before: what it knows, it has learned at such learning rates")
+    learned: bool = default(True, "the loss came down, in this fit or one before it")
 
     def __post_init__(self) -> None:
-        check(self, see="see help(adaptlr.Lesson)")
+        check(self)
 
     @property
     def raised(self) -> float:
