@@ -82,6 +82,10 @@ def _show(args: argparse.Namespace) -> None:
     from adaptlr.show.plot import plot  # noqa: PLC0415  (matplotlib)
 
     out = args.out or args.trace.with_suffix(".png")
+    if out.is_dir():
+        raise ValueError(f"{out} is a folder: name a file in it with --out, such as {out / 'run.png'}")
+    if not out.suffix:  # matplotlib would add one, and what is said and spared would be another file
+        out = out.with_name(f"{out.name}.png")
     _spare_traces(out, [args.trace])
     figure = plot(trace)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 STATE_VERSION = 8  # of what state_dict gives
 _SNAPSHOT_BUDGET = 0.005  # share of the run's time that snapshots may take, past the first steps
 _OVERDUE = 1.05  # of the length that was said: no run is meant to be that much longer
+_MOST_BATCHES = 10_000  # of one step, whose losses are averaged
 _CERTIFY_STEPS = 8  # healthy steps after a snapshot that certify it
 _ACTING: weakref.WeakSet[Controller] = weakref.WeakSet()  # those that are entered and may act
 
@@ -350,12 +351,14 @@ class Controller:
             raise RuntimeError(
                 "step was called, but no forward pass of the model and no optimizer step were seen since the last call: "
                 "call it once a batch, after optimizer.step(), and give Controller the model and the optimizer that you train "
-                "with; if the model is compiled, enter the Controller before any net of its kind makes its first compiled pass"
+                "with; if the model is compiled, enter the Controller before any net of its kind makes its first compiled pass; if "
+                "its layers are never called, for their weights are used as they are, give sampling=Sampling(activations=0)"
             )
         self._usage.called()
         self._losses.append(value)
         if not self._observer.stepped:  # gradients are being accumulated, or a GradScaler skipped the step
             self._losses[-1] = value.clone()  # the user's tensor may be written to by the next batch
+            del self._losses[:-_MOST_BATCHES]
             if self._has_scaler:
                 self._observer.submit_without_step(value, epoch, self.scales, self._claim())
                 self._judge_what_has_come()

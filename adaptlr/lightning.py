@@ -98,6 +98,8 @@ class AdaptLR(TqdmFits, pl.Callback):
         )
         self._optimizer = None if optimizer is None else whole("optimizer", optimizer, see="it is an index, not a name")
         self._model, self._loss = model, loss
+        self._loads = False  # Lightning is about to hand on what a checkpoint keeps,
+        self._of_checkpoint = False  # and has
 
     @property
     def state_key(self) -> str:
@@ -106,8 +108,20 @@ class AdaptLR(TqdmFits, pl.Callback):
 
     # ------------------------------------------------------------------ events
 
+    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._loads = True
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Have the fit that comes next go on with what :meth:`state_dict` gave: of what Lightning loads, only a resumed one."""
+        super().load_state_dict(state_dict)
+        self._of_checkpoint, self._loads = self._loads, False
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # Here rather than in on_fit_start: a checkpoint's optimizer state is in place, and the sanity check is over.
+        resumed = trainer.ckpt_path and trainer.global_step
+        if self._of_checkpoint and not resumed:  # it was loaded to test, or by the Tuner or a finder
+            self._kept = {}
+        self._of_checkpoint = self._loads = False
         optimizer = self._optimizer_of(trainer)
         self._begin(
             self._model_of(pl_module),
@@ -184,7 +198,9 @@ def _averages(trainer: pl.Trainer) -> list[nn.Module]:
 
 def _steps_left(trainer: pl.Trainer) -> int | None:
     """The optimizer steps of this fit that were not had before; None where it has no end."""
-    steps = trainer.estimated_stepping_batches
+    steps, optimizers = trainer.estimated_stepping_batches, max(1, len(trainer.optimizers))
     if not (math.isfinite(steps) and steps >= 1):
         return None
-    return int(steps) - trainer.global_step // max(1, len(trainer.optimizers))
+    if trainer.max_steps > 0:  # of all optimizers together
+        steps = min(steps, trainer.max_steps // optimizers)
+    return int(steps) - trainer.global_step // optimizers

@@ -242,6 +242,10 @@ class Observer:
             if reading is not None:
                 yield reading
 
+    def weights_have_moved(self) -> bool:
+        """Since the last step of the optimizer, so that it was not this one that moved them."""
+        return self._weights.have_moved()
+
     def forget(self) -> None:
         """What is on its way belongs to a run that no longer exists."""
         self._waiting.clear()

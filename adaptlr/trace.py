@@ -13,6 +13,7 @@ stays what it was by then (:mod:`adaptlr.thin`).
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import importlib.metadata
@@ -100,6 +101,8 @@ class Trace:
             try:
                 jsonl.write(self._file, {"type": tag, **jsonl.fields(record)})
             except OSError as error:
+                with contextlib.suppress(OSError):
+                    self._file.close()  # what is left in its buffer is lost, and must not be tried again when nobody listens
                 self._file = None
                 text = f"{self.path}: cannot write the trace any more ({error}); it goes on in memory"
                 warn(text, TraceWarning)

@@ -38,8 +38,8 @@ class Usage:
         self._untold += 1
         if self._untold == _LONGEST_WAIT:
             self._say(
-                f"{_LONGEST_WAIT} steps of the optimizer were followed by another before Controller.step(loss) was called: call it "
-                f"after each, or nothing can be judged"
+                f"{_LONGEST_WAIT} steps of the optimizer were followed by another before their loss was told: call "
+                f"Controller.step(loss) after each. A callback is told one loss a batch, and judges the last of its steps"
             )
 
     def called(self) -> None:
@@ -66,6 +66,11 @@ class Usage:
                 f"forward passes of the model were seen, but no step of its optimizer in {_LONGEST_WAIT} calls of Controller.step, "
                 "so nothing can be judged: give Controller the optimizer whose step() changes the weights. Weights that change "
                 "without one, as in the ways of torch.func, cannot be watched: copy gradients to p.grad and call optimizer.step()"
+            )
+        elif not self._has_scaler and self._observer.weights_have_moved():
+            self._say(
+                f"the weights have changed, and no step of the optimizer was seen in {_LONGEST_WAIT} calls of Controller.step: if "
+                f"another trains the model now, leave the block, and enter a new Controller with that one"
             )
         elif not self._has_scaler and not torch.stack([x.to("cpu") for x in losses[_LONGEST_WAIT // 2 :]]).isfinite().any():
             self._say(

@@ -195,3 +195,13 @@ def test_no_command_says_which_there_are(capsys: pytest.CaptureFixture[str]) -> 
         main([])
     assert stop.value.code == 2
     assert "COMMAND" in capsys.readouterr().err
+
+
+def test_a_picture_without_a_suffix_is_named_as_it_is_written(
+    trace: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", str(trace), "--out", str(tmp_path / "picture")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'picture.png'}\n"
+    assert (tmp_path / "picture.png").read_bytes().startswith(PNG)
+    assert main(["show", str(trace), "--out", str(tmp_path)]) == 2
+    assert f"{tmp_path} is a folder: name a file in it" in capsys.readouterr().err

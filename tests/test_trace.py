@@ -193,9 +193,16 @@ def test_full_disk_does_not_stop_the_run(tmp_path: Path, monkeypatch: pytest.Mon
     def full(_: str) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(trace, "_file", SimpleNamespace(write=full))
+    closed: list[str] = []
+
+    def close() -> None:
+        closed.append("once")
+        full("")
+
+    monkeypatch.setattr(trace, "_file", SimpleNamespace(write=full, close=close))
     with pytest.warns(TraceWarning, match=r"cannot write the trace any more.*No space left"):
         trace.append(READING)
+    assert closed == ["once"]  # else what is in its buffer is written when it is collected, and fails where nobody can catch it
     trace.append(READING)  # no second warning
     assert len(trace) == 2
 

@@ -306,10 +306,10 @@ class TorchOptimizer:
 
 
 def _check_group(which: str, group: Mapping[str, Any]) -> None:
-    if group.get("lr") is None:
+    if group.get("lr") is None or group.get("relative_step"):
         raise ValueError(
-            f"{which} has no learning rate: it chooses its steps by itself, as Adafactor with relative_step=True does, and nothing "
-            f"is to be put right. Give it one (with Adafactor: lr=1e-3, relative_step=False), or train without adaptlr"
+            f"{which} uses no learning rate: it chooses its steps by itself, as Adafactor with relative_step=True does, and "
+            f"nothing is to be put right. Give it one (with Adafactor: lr=1e-3, relative_step=False), or train without adaptlr"
         )
     if group.get("maximize"):
         raise ValueError(

@@ -118,10 +118,17 @@ class _Part(NamedTuple):
 
 
 def _parts(model: nn.Module, optimizer: OptimizerPort) -> list[_Part]:
-    """What a step may change. Not the weights that are frozen and in no group: below adapters they are most of the memory."""
+    """What a step may change, or who trains the net by hand, as the averaged teacher that it has within itself.
+
+    Not weights that are frozen and in no group, where they are more than all others: below adapters they are most of the memory.
+    """
     groups = optimizer.params()
     held = {p for params in groups for p in params}
-    out = [_Part(name, p, p) for name, p in model.named_parameters() if p.requires_grad or p in held]
+    named = list(model.named_parameters())
+    frozen = {p for _, p in named if not (p.requires_grad or p in held)}
+    if sum(p.numel() for p in frozen) <= sum(p.numel() for _, p in named if p not in frozen):
+        frozen = set()
+    out = [_Part(name, p, p) for name, p in named if p not in frozen]
     places = {
         f"{path}.{slot}" if path else slot: (module, slot)
         for path, module in model.named_modules()

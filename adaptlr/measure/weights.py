@@ -177,6 +177,12 @@ class WeightProbe:
             return None
         return tuple(p.data_ptr() for p, _ in self._picks)
 
+    @torch.no_grad()
+    def have_moved(self) -> bool:
+        """The sampled weights are not what :meth:`after` saw last. Waits for the device."""
+        then = self._sums.taken[1].clone()
+        return not torch.equal(self._weights(1), then)
+
     def nothing(self) -> Tensor:
         """What :meth:`after` would say of no step."""
         return torch.zeros(self.n_groups, self.n_columns, dtype=torch.float32, device=self._device)

@@ -267,7 +267,8 @@ def test_the_peaks_that_schedulers_note() -> None:
 @pytest.mark.parametrize(
     ("group", "says"),
     [
-        pytest.param({"lr": None}, r"group 1 of SGD has no learning rate: .*relative_step=False", id="finds-it-by-itself"),
+        pytest.param({"lr": None}, r"group 1 of SGD uses no learning rate: .*relative_step=False", id="has-none"),
+        pytest.param({"relative_step": True}, r"group 1 of SGD uses no learning rate: .*relative_step=False", id="uses-none"),
         pytest.param({"maximize": True}, r"group 1 of SGD has maximize=True.*minimise the negative", id="maximises"),
     ],
 )

@@ -212,9 +212,10 @@ class TestRoundTrip:
 def test_frozen_weights_that_no_group_holds_are_not_copied() -> None:
     """Adapters on a large net that stays as it is: a copy of it would be most of a snapshot, four times over."""
     model = net()
-    frozen, trained = list(model.parameters())[:2], list(model.parameters())[2:]
-    for p in frozen:
-        p.requires_grad_(False)
+    largest = max(model.parameters(), key=lambda p: p.numel())
+    frozen, trained = [largest], [p for p in model.parameters() if p is not largest]
+    assert largest.numel() > sum(p.numel() for p in trained)
+    largest.requires_grad_(False)
     port = TorchOptimizer(torch.optim.SGD(trained, lr=0.1))
     snapshot = capture(0, model, port)
     names = {id(p): name for name, p in model.named_parameters()}
@@ -222,6 +223,25 @@ def test_frozen_weights_that_no_group_holds_are_not_copied() -> None:
     assert {names[id(p)] for p in trained} <= set(snapshot.tensors)
     held = capture(0, model, TorchOptimizer(torch.optim.SGD(model.parameters(), lr=0.1)))  # it may be unfrozen within the run
     assert set(names.values()) <= set(held.tensors)
+
+
+def test_a_teacher_within_the_model_goes_back_too() -> None:
+    """Its weights are frozen and no optimizer's, and are written to by hand: what is NaN once would stay so."""
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"student": net(), "teacher": net()})
+    model["teacher"].requires_grad_(False)
+    optimizer = torch.optim.SGD(model["student"].parameters(), lr=1e-3)
+    with Controller(model, optimizer, announce=lambda _: None) as ctl:
+        for i in range(24):
+            optimizer.zero_grad()
+            loss = model["student"](batches(1)[0]).square().mean() * (math.nan if i == 18 else 1.0)
+            loss.backward()
+            optimizer.step()
+            for mine, its in zip(model["student"].parameters(), model["teacher"].parameters(), strict=True):
+                its.lerp_(mine.detach(), 0.1)
+            ctl.step(loss)
+    assert [d.restored_step is None for d in ctl.decisions] == [False]
+    assert all(torch.isfinite(p).all() for p in model.parameters())
 
 
 def test_frozen_weights_that_come_into_a_group_later_go_back_to_what_they_were() -> None:

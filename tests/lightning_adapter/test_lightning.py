@@ -12,6 +12,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.tuner.tuning import Tuner
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -161,6 +162,30 @@ class TestAFitThatGoesOnFromACheckpoint:
         scales = [r.groups[0].scale for run in (cb, more) for r in run.trace.readings[BATCHES // 2 :]]
         assert max(scales) < 0.01  # the first fit's came down at its end, and the second's began where that had been
         assert more.trace.readings[0].groups[0].scale > 2 * cb.scales[0]
+
+    @pytest.mark.parametrize("what", ["test", "lr_find"])
+    @ignore_what_it_says
+    def test_one_that_is_loaded_for_something_else_is_no_memory_of_the_next_fit(self, tmp_path: Path, what: str) -> None:
+        """The scale that saved one model would starve another."""
+        cb = AdaptLR()
+        trainer = fit(Validated(30.0), cb, val=True, default_root_dir=str(tmp_path))
+        assert cb.scales[0] < 0.1
+        if what == "test":
+            trainer.save_checkpoint(tmp_path / "a.ckpt")
+            trainer.validate(Validated(), loader(Case()), ckpt_path=str(tmp_path / "a.ckpt"), verbose=False, weights_only=True)
+        else:
+            Tuner(trainer_of(cb, default_root_dir=str(tmp_path))).lr_find(Module(), loader(Case()), num_training=4)
+        fit(Module(3e-2), cb)
+        assert cb.scales == (1.0,)
+        assert cb.trace.readings[0].step == 0
+
+    def test_what_is_given_by_hand_is(self) -> None:
+        with pytest.warns(AdaptLRWarning):
+            fit(Module(30.0), cb := AdaptLR())
+        more = AdaptLR()
+        more.load_state_dict(cb.state_dict())
+        fit(Module(30.0), more)
+        assert more.trace.readings[0].step == BATCHES
 
     def test_a_checkpoint_of_another_version_is_said(self, tmp_path: Path) -> None:
         fit(Module(3e-2), AdaptLR(), Halt(tmp_path / "a.ckpt"), max_epochs=2)

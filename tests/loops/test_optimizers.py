@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from adaptlr import Action, AdaptLRWarning, Controller, Kind
 from adaptlr.act.optimizer import TorchOptimizer
 from tests.loops.half import InHalf
-from tests.nets import backward, batches, convnet, digits, quiet, same
+from tests.nets import backward, batches, convnet, digits, fit, quiet, same
 
 KINDS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     f"{name}-{how}": partial(kind, **{how: True})
@@ -329,3 +329,22 @@ def test_ports_of_two_optimizers_of_one_model_keep_to_their_own() -> None:
     assert not own[0] & own[1]
     assert [len(ctl.trace.readings) for ctl in (a, b)] == [4, 4]
     assert TorchOptimizer(opts[0]).lrs() == [0.05]
+
+
+@pytest.mark.parametrize("trains", [True, False], ids=["another-trains-it", "gradients-add-up"])
+def test_an_optimizer_that_takes_over_is_asked_about(trains: bool) -> None:
+    torch.manual_seed(0)
+    model = convnet()
+    first, second = (torch.optim.SGD(model.parameters(), lr=0.01) for _ in range(2))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with Controller(model, first, announce=quiet) as ctl:
+            fit(model, first, batches(2), ctl)
+            for x, y in batches(101, size=4):
+                loss = backward(model, x, y)
+                if trains:
+                    second.step()
+                ctl.step(loss)
+    said = [str(w.message) for w in caught]
+    assert bool(said) == trains
+    assert not trains or said[0].startswith("the weights have changed, and no step of the optimizer was seen in 100 calls")
