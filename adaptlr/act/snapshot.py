@@ -17,8 +17,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from adaptlr.act.budget import DEVICE_BYTES_PER_S, CaptureBudget
 from adaptlr.act.optimizer import OptimizerPort, copy_tensors
-from adaptlr.act.pace import DEVICE_BYTES_PER_S, Pace
 
 _Owner = tuple[Callable[[], object | None], str]  # a weak reference, and a buffer's name within its module
 
@@ -263,7 +263,7 @@ class Ring:
         self._held: list[Snapshot] = []
         self._certified: set[int] = set()
         self._last = 0
-        self._pace = None if budget_frac is None else Pace(budget_frac)
+        self._budget = None if budget_frac is None else CaptureBudget(budget_frac)
 
     def __len__(self) -> int:
         return len(self._held)
@@ -276,18 +276,18 @@ class Ring:
 
         ``at_least_every`` so many steps, if that is more often than it would be, no capture is put off for what it costs.
         """
-        if self._pace is not None:
-            self._pace.tick()
+        if self._budget is not None:
+            self._budget.tick()
         if at_least_every is not None and step - self._last >= max(8, at_least_every):
             return True
         if self._held and step - self._last < min(self._gap, max(8, self._last // 4)):
             return False
-        return not self._held or self._pace is None or self._pace.allows(step)
+        return not self._held or self._budget is None or self._budget.allows(step)
 
     def add(self, snapshot: Snapshot, *, seconds: float = 0.0) -> None:
         """Hold ``snapshot``, which took so long; the oldest but the start makes room, an uncertified one before a certified one."""
-        if self._pace is not None:
-            self._pace.captured(snapshot.step, max(seconds, snapshot.device_seconds))
+        if self._budget is not None:
+            self._budget.captured(snapshot.step, max(seconds, snapshot.device_seconds))
         if len(self._held) >= self._size:
             middle = self._held[1:-1] or self._held[1:]
             self._held.remove(next((s for s in middle if s.step not in self._certified), middle[0]))

@@ -7,6 +7,7 @@ import math
 import statistics
 
 from adaptlr.judge.control import Control, Refuge, Settings, newest_healthy
+from adaptlr.judge.doubt import tried_anew
 from adaptlr.judge.history import History
 from adaptlr.judge.stopping import left_alone
 from adaptlr.judge.verdict import decided
@@ -62,6 +63,7 @@ def put_back(
     new = dataclasses.replace(
         control,
         acted=True,
+        slowed=control.slowed and tried_anew(control.slowed, reading.step, refuge),
         last_poison=reading.step,
         poisons=control.poisons + 1,
         poison_every=reading.step - (control.last_poison or 0),

@@ -8,6 +8,7 @@ rates are as they were.
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from adaptlr.judge.control import Control, GroupControl, Refuge, Slowed, Suspicion
 from adaptlr.judge.history import STARTING, History
@@ -36,6 +37,12 @@ def slowed_by(finding: Finding, history: History, groups: tuple[GroupControl, ..
     """What to remember of a run that is slowed down on this step; ``groups`` as they are held before."""
     loss = history.shown(history.median(_BEFORE))
     return Slowed(finding=finding, until=finding.step + _TRY_STEPS, loss=loss, groups=groups)
+
+
+def tried_anew(slowed: Slowed, step: int, refuge: Refuge) -> Slowed:
+    """The same trial, of a run that one bad batch has put back meanwhile: its losses are those of other weights from there on."""
+    loss = slowed.loss if math.isnan(refuge.level) else max(slowed.loss, refuge.level)
+    return dataclasses.replace(slowed, until=step + _TRY_STEPS, loss=loss)
 
 
 def tried(control: Control, reading: Reading, history: History) -> tuple[Control, Finding | None]:

@@ -28,7 +28,7 @@ from adaptlr.judge.words import number, times
 from adaptlr.records import Action, Decision, Finding, Kind, Reading, Trait
 
 _WELL_STEPS = 24  # that a run had gone well, to have learned something that is worth keeping
-_LATE = 0.4  # share of a run of known length from which no more of it is given up than must be
+_SPENT = 0.4  # share of a run of known length from which no more of it is given up than must be
 
 
 def retreat(
@@ -135,8 +135,8 @@ def _refuge(
         return refuges[0]
     certified = [r for r in refuges if r.certified]
     total = history.outlook.total_steps
-    late = total is not None and reading.step >= _LATE * total
-    if certified and (late or verdict.learned):
+    spent = total is not None and reading.step >= _SPENT * total
+    if certified and (spent or verdict.learned):
         return certified[-1]
     if control.raised is not None:  # what broke it came after that
         before = [r for r in certified if r.step <= control.raised.step]

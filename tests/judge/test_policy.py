@@ -477,6 +477,16 @@ class TestSlowDown:
         assert after.groups == at_once.groups
         assert after.slowed is None
 
+    def test_a_bad_batch_meanwhile_begins_it_anew_from_where_the_run_is_put_back_to(self) -> None:
+        fields = {f.name: getattr(self.slowed(), f.name) for f in dataclasses.fields(Control)}
+        nan = finding(Kind.NON_FINITE, step=48, update_ratio=0.01)
+        for level, loss in ((2.2, 2.2), (1.9, 2.0), (math.nan, 2.0)):
+            after, decision = self.decided(nan, (START, Refuge(step=32, certified=True, level=level)), **fields)
+            assert decision is not None
+            assert (decision.action, decision.restored_step) == (Action.ROLLBACK, 32)
+            assert after.slowed is not None
+            assert (after.slowed.until, after.slowed.loss) == (60, loss)
+
     def test_meanwhile_only_what_cannot_wait_is_heard(self) -> None:
         held = self.slowed()
         fields = {f.name: getattr(held, f.name) for f in dataclasses.fields(Control)}

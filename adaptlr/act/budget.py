@@ -15,7 +15,7 @@ EARLY_STEPS = 128  # captures up to here are where runs break: no clock decides 
 DEVICE_BYTES_PER_S = 1.5e11
 
 
-class Pace:
+class CaptureBudget:
     """Puts captures off that would take more than ``budget_frac`` of the run's time so far; asks for none.
 
     Those of the first ``EARLY_STEPS`` steps are made whatever they take, and are not counted: what a rescue in those steps goes

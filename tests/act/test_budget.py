@@ -11,7 +11,7 @@ from torch import nn
 from torch._C._distributed_c10d import HashStore
 
 from adaptlr import Controller, controller
-from adaptlr.act.pace import Pace
+from adaptlr.act.budget import CaptureBudget
 from adaptlr.act.snapshot import Ring, Snapshot
 from adaptlr.ranks import Ranks
 
@@ -31,8 +31,8 @@ def captures(
 ) -> list[int]:
     """The steps at which a ring captures, each capture taking ``cost`` steps (or as ``slow`` has it)."""
     clock, ring, taken = Clock(), Ring(budget_frac=budget_frac), []
-    if ring._pace is not None:
-        ring._pace._clock = clock
+    if ring._budget is not None:
+        ring._budget._clock = clock
     if first:
         ring.put([Snapshot(step=0, tensors={}, optimizer=None, extras=())], [0], first)
     for step in range(first, first + steps):
@@ -86,7 +86,7 @@ def test_only_a_gpu_copies_behind_the_hosts_back() -> None:
 @pytest.mark.parametrize("frac", [0.0, 1.5])
 def test_a_wrong_share_is_quoted(frac: float) -> None:
     with pytest.raises(ValueError, match=f"got {frac}"):
-        Pace(frac)
+        CaptureBudget(frac)
 
 
 @pytest.fixture
