@@ -70,7 +70,7 @@ class Settings:
     )
     max_raises: Annotated[int, Least(0, upto=1000)] = default(
         8,
-        "raises in one run, starved groups' among them, after which no net that is too cold is raised; 0: none",
+        "raises in one run, of starved groups and of nets that are too cold, after which there are no more; 0: none",
     )
     quiet_steps: Annotated[int, Least(1, upto=10**9)] = default(
         50,

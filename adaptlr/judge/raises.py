@@ -32,6 +32,8 @@ def feed(
 
     The user chose that learning rate for other weights than these.
     """
+    if control.raises >= settings.max_raises:
+        return control, None
     fed = [g for g in reading.groups if g.index not in finding.groups and not g.frozen and g.lr > 0]
     target = max(g.effective_lr for g in fed)
     groups = list(control.groups)

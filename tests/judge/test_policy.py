@@ -539,6 +539,13 @@ class TestFeed:
         assert [g.ceiling for g in control.groups] == [0.01, 0.01, None]  # what the user feeds is left alone
         assert decision.advice == "Next time: one learning rate for all groups, 0.01"
 
+    def test_the_budget_of_raises(self) -> None:
+        two = (group(0, lr=1e-6), group(1, lr=1e-2))
+        starved, now = (finding(Kind.STARVED, 0),), reading(3, 2.3, *two)
+        before = Control(groups=(GroupControl(),) * 2)
+        assert decide(Settings(max_raises=0), before, starved, now, History(), (START,)) == (before, None)
+        assert decide(Settings(max_raises=1), before, starved, now, History(), (START,))[1] is not None
+
     def test_a_schedule_that_goes_above_what_was_noted_of_it_is_advised_as_it_was_seen(self) -> None:
         """CyclicLR notes its lowest."""
         two = (group(0, lr=1e-6), group(1, lr=1e-2))
