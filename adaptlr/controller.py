@@ -537,7 +537,7 @@ class Controller:
             self._roll_back(decision.restored_step)
         elif decision.action is Action.RESCALE:
             self._history = self._history.rescaled(changed)
-            self._observer.restart()
+            self._observer.restart(changed)
 
     def _advised(self, findings: tuple[Finding, ...], reading: Reading) -> tuple[Finding, ...]:
         """What is only watched, with what to write next time, the first time that there is something to put right."""

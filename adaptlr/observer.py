@@ -251,10 +251,11 @@ class Observer:
         self._waiting.clear()
         self._lost = 0
 
-    def restart(self) -> None:
-        """A learning rate has changed: distances are from here on."""
-        self._weights.restart()
-        self._distance = DistanceEstimate(self.n_groups)
+    def restart(self, groups: Sequence[int]) -> None:
+        """These groups' learning rates have changed: their distances are from here on."""
+        self._weights.restart(groups)
+        for g in groups:
+            self._distance.largest[g] = 0.0
 
     # ------------------------------------------------------------------ memory
 

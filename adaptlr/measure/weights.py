@@ -188,9 +188,15 @@ class WeightProbe:
         return torch.zeros(self.n_groups, self.n_columns, dtype=torch.float32, device=self._device)
 
     @torch.no_grad()
-    def restart(self) -> None:
-        """Begin the distance estimate and the travel anew, from the weights as they are: the learning rate has changed."""
+    def restart(self, groups: Sequence[int]) -> None:
+        """Begin these groups' distance estimate and travel anew, from the weights as they are: their learning rate has changed."""
         state = self._sums.state
+        if not groups:
+            return
+        if len(groups) < self.n_groups:
+            begun = self._fitted(state, self.n_sampled, [g not in groups for g in range(self.n_groups)])
+            self._sums.load({**begun, "seen": state["seen"].clone(), "g_last": state["g_last"].clone()})
+            return
         for name, value in state.items():
             if name not in ("start", "seen", "g_last"):
                 value.zero_()

@@ -8,8 +8,8 @@ import pickle
 import random
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import astuple
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -204,7 +204,7 @@ class TestSampled:
         before = generators()
         walk = Walk([randn(64, 64)], coordinates=128)
         walk.step([randn(64, 64, seed=1)])
-        walk.probe.restart()
+        walk.probe.restart([0])
         walk.probe.load_state_dict(walk.probe.state_dict())
         assert generators() == before
 
@@ -303,7 +303,7 @@ class TestWhatDoesNotCount:
     @pytest.mark.parametrize("grad", [None, torch.zeros(4, 4)], ids=["no-gradient", "all-zero"])
     def test_a_frozen_group_has_no_numbers(self, grad: Tensor | None) -> None:
         frozen, moving = Walk([randn(4, 4)], [randn(4, 4)]).step([grad], [randn(4, 4, seed=1)])
-        assert astuple(frozen) == (None, None, None, None, None, None, False, True)
+        assert dataclasses.astuple(frozen) == (None, None, None, None, None, None, False, True)
         assert moving.update_ratio is not None
         assert not moving.frozen
 
@@ -311,12 +311,12 @@ class TestWhatDoesNotCount:
         biases, moving = Walk([torch.ones(8), torch.ones(3)], [randn(4, 4)]).step(
             [torch.ones(8), torch.ones(3)], [randn(4, 4, seed=1)]
         )
-        assert astuple(biases)[:6] == (None,) * 6
+        assert dataclasses.astuple(biases)[:6] == (None,) * 6
         assert not biases.nonfinite
         assert moving.update_ratio is not None
 
     def test_an_optimizer_without_any_weight(self) -> None:
-        assert astuple(Walk([torch.ones(3)]).step([torch.ones(3)])[0])[:6] == (None,) * 6
+        assert dataclasses.astuple(Walk([torch.ones(3)]).step([torch.ones(3)])[0])[:6] == (None,) * 6
         assert Walk().step() == ()
         assert Walk([torch.empty(0, 4)]).step([torch.empty(0, 4)])[0].update_ratio is None
 
@@ -470,7 +470,7 @@ class TestState:
         g = randn(6, 6, seed=1)
         walk = Walk([randn(6, 6)])
         far = [walk.step([g])[0] for _ in range(5)][-1]
-        walk.probe.restart()
+        walk.probe.restart([0])
         walk.distance = DistanceEstimate(1)
         first = walk.step([g])[0]
         assert first.travel == first.update_ratio
@@ -481,17 +481,39 @@ class TestState:
         assert first.grad_agreement == pytest.approx(1.0)  # the last gradient is still known
         walk.step([g])
         fresh = Walk([walk.groups[0][0].detach()])
-        walk.probe.restart()
+        walk.probe.restart([0])
         walk.distance = DistanceEstimate(1)
         for _ in range(3):
             assert walk.step([g])[0].distance_index == fresh.step([g])[0].distance_index
+
+    def test_a_restart_of_one_group_leaves_the_others_as_they_are(self) -> None:
+        """Their paths go on too."""
+
+        def approx(numbers: GroupNumbers) -> Any:
+            return pytest.approx(dataclasses.asdict(numbers))
+
+        starts, grads = [[randn(6, 6)], [randn(5, 5, seed=2)]], [[randn(6, 6, seed=1)], [randn(5, 5, seed=3)]]
+        walk, undisturbed, fresh = Walk(*starts), Walk(*starts), Walk(starts[0])
+        for each in (walk, undisturbed):
+            for _ in range(5):
+                each.step(*grads)
+        walk.probe.restart([0])
+        walk.distance.largest[0] = 0.0
+        fresh = Walk([walk.groups[0][0].detach()])
+        for _ in range(4):
+            begun, goes_on = walk.step(*grads)
+            assert dataclasses.asdict(goes_on) == approx(undisturbed.step(*grads)[1])
+            (new,) = fresh.step(grads[0])
+            assert (begun.travel, begun.distance_index) == (pytest.approx(new.travel), pytest.approx(new.distance_index))
+        walk.probe.restart([])
+        assert dataclasses.asdict(walk.step(*grads)[1]) == approx(undisturbed.step(*grads)[1])
 
     def test_a_restart_does_not_forget_which_coordinates_are_used(self) -> None:
         table, g, none = randn(6, 4), randn(6, 4, seed=1), torch.zeros(6, 4)
         g[3:] = 0
         walk = Walk([table])
         walk.step([g])
-        walk.probe.restart()
+        walk.probe.restart([0])
         got = walk.step([none])[0]
         assert (got.update_ratio, got.frozen) == (0.0, False)
 
