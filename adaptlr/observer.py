@@ -30,6 +30,8 @@ from adaptlr.state import pack
 #: making its scale smaller, which nothing in the loss depends on.
 LOST = 3
 
+_EVERY = ((256, 20), (128, 10), (0, 5))  # steps between samples of the activations, from a step on: runs break early as a rule
+
 
 @explained
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,9 @@ class Sampling:
         ValueError: a number is out of its range; likewise.
     """
 
-    activations_every: Annotated[int, Least(1, upto=10**9)] = default(5, "optimizer steps between two samples of the activations")
+    activations_every: Annotated[int | None, Least(1, upto=10**9)] = default(
+        None, "optimizer steps between two samples of the activations; None: 5, 10 from step 128 on, and 20 from step 256 on"
+    )
     activations_first: Annotated[int, Least(0, upto=10**9)] = default(
         16, "steps at the beginning of the run in all of which activations are sampled"
     )
@@ -291,7 +295,8 @@ class Observer:
     def _samples_activations(self) -> bool:
         """Of the step that comes next."""
         s = self._sampling
-        return self.step < s.activations_first or self.step % s.activations_every == 0
+        every = s.activations_every or next(n for begin, n in _EVERY if self.step >= begin)
+        return self.step < s.activations_first or self.step % every == 0
 
     @property
     def _n_counters(self) -> int:

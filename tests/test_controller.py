@@ -296,6 +296,13 @@ def test_activations_are_sampled_at_first_and_then_now_and_then() -> None:
     assert {s.name for s in run.controller.trace.readings[0].stages} == set(run.controller.stages)
 
 
+def test_activations_are_sampled_less_often_as_the_run_goes_on() -> None:
+    run = train("adam", 1e-3, steps=300, controller={"announce": quiet})
+    assert run.controller is not None
+    sampled = [r.step for r in run.controller.trace.readings if r.stages]
+    assert sampled == [*range(16), *range(20, 128, 5), *range(130, 256, 10), *range(260, 300, 20)]
+
+
 def test_gradient_accumulation_is_one_reading_a_step_with_the_mean_loss() -> None:
     model = convnet()
     opt = torch.optim.SGD(model.parameters(), lr=0.01)
