@@ -247,12 +247,14 @@ class Thresholds:
     )
     late_frac: Share = default(1 / 3, "share of the run from which a learning rate that suits is looked for, by late_walk")
     late_walk: Positive = default(
-        1.5, "path over vouched distance, over the root of the steps, up to which a walk is straight from late_frac of the run on"
+        1.5,
+        "path over vouched distance, over the root of the steps, up to which a walk is straight from late_frac of the run on; or "
+        "from soon_frac on in steps below idle_frac of the pace",
     )
     soon_frac: Share = default(
         0.2,
         "share of the run from which a learning rate that suits is looked for, by soon_walk, and from which a net that has "
-        "learned nothing is idle",
+        "learned nothing is idle, and one that walks straight on dawdles",
     )
     soon_walk: Positive = default(
         0.7, "path over vouched distance, over the root of the steps, up to which a walk is straight from soon_frac of the run on"
@@ -291,8 +293,8 @@ class Thresholds:
     far_ratio: Share = default(0.3, "update ratio at and above which a net that has far to go is not too cold")
     idle_frac: Share = default(
         0.7,
-        "share of the pace, below which a random net whose loss is at hardly_frac or above is idle, however it walks; 36 recorded "
-        "runs that were too cold, and three that trained well",
+        "share of the pace, below which a random net whose loss is at hardly_frac or above is idle, however it walks, and one that "
+        "walks straight on dawdles, whatever its loss; 36 recorded runs that were too cold, and three that trained well",
     )
 
     again_frac: Share = default(

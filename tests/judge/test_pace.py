@@ -61,21 +61,29 @@ def found(
         pytest.param({"ratio": 2e-3, "losses": LITTLE}, None, id="a-good-way"),
         pytest.param({"ratio": 3e-3, "walk": 3.0}, 32, id="very-straight-on-after-a-fifth"),
         pytest.param(
-            {"ratio": 3e-3, "walk": 3.0, "losses": [2.3 * 0.993**i for i in range(160)]}, 54, id="very-straight-on-falling-a-little"
+            {"ratio": 3e-3, "walk": 3.0, "losses": [2.3 * 0.993**i for i in range(160)]}, 32, id="very-straight-on-falling-a-little"
         ),
-        pytest.param({"ratio": 3e-3, "walk": 6.0, "losses": LITTLE}, 54, id="straight-on-after-a-third"),
+        pytest.param({"ratio": 3e-3, "walk": 6.0, "losses": LITTLE}, 32, id="straight-on-after-a-fifth"),
+        pytest.param({"ratio": 1.1e-2, "walk": 6.0, "losses": LITTLE}, 54, id="straight-on-after-a-third-near-the-pace"),
         pytest.param({"ratio": 2e-2, "walk": 6.0}, 54, id="straight-on-in-large-steps"),
         pytest.param({"ratio": 4e-2, "walk": 3.0}, None, id="straight-on-in-steps-as-large-as-can-be"),
         pytest.param({"ratio": 3e-3, "walk": 13.0, "losses": LITTLE}, 75, id="less-straight-on"),
         pytest.param({"ratio": 3e-3, "walk": 16.0, "losses": LITTLE}, None, id="bent"),
         pytest.param(
-            {"ratio": 3e-3, "walk": 3.0, "losses": [2.3 * 0.985**i for i in range(160)]}, None, id="straight-on-and-falling"
+            {"ratio": 3e-3, "walk": 3.0, "losses": [2.3 * 0.985**i for i in range(160)]}, 32, id="straight-on-and-falling"
         ),
         pytest.param({"ratio": 3e-3, "walk": 3.0, "outlook": Outlook(), "losses": LITTLE}, 64, id="straight-on-of-unknown-length"),
         pytest.param({"ratio": 3e-3, "walk": 19.0, "outlook": Outlook(), "losses": LITTLE}, None, id="bent-of-unknown-length"),
         pytest.param({"ratio": 4e-3, "lrs": RESTARTS, "losses": LITTLE}, None, id="a-good-way-by-warm-restarts"),
         pytest.param({"ratio": 2e-4, "lrs": RESTARTS}, 7, id="a-short-way-by-warm-restarts"),
-        pytest.param({"ratio": 3e-3, "walk": 3.0, "losses": [2.3 * 0.98**i for i in range(160)]}, None, id="that-learns"),
+        pytest.param(
+            {"ratio": 1.1e-2, "walk": 3.0, "losses": [2.3 * 0.98**i for i in range(160)]}, None, id="that-learns-near-the-pace"
+        ),
+        pytest.param({"ratio": 3e-3, "walk": 9.0, "losses": [2.3 * 0.98**i for i in range(160)]}, 35, id="bent-a-little"),
+        pytest.param({"ratio": 3e-3, "walk": 3.0, "losses": [2.3 * 0.96**i for i in range(160)]}, None, id="that-has-learned"),
+        pytest.param(
+            {"ratio": 3e-3, "walk": 6.0, "losses": LITTLE, "provenance": Provenance.MIXED}, 54, id="straight-on-under-a-new-head"
+        ),
         pytest.param({"ratio": 1e-3, "provenance": Provenance.TRAINED}, None, id="pretrained"),
         pytest.param({"ratio": 1e-3, "losses": [2.3 * 0.9**i for i in range(160)]}, None, id="has-learned-all-the-same"),
         pytest.param({"ratio": 2e-4, "outlook": Outlook()}, 48, id="of-unknown-length"),
