@@ -14,6 +14,7 @@ from adaptlr.records import Finding, Kind, Provenance, Reading, Trait
 
 _LOWER = 0.2  # share by which the loss of a net that is too cold may have been lower than it is,
 _LUCKY = 1.5  # or so many times the doubt about two medians, for one of them is the lowest of many
+_HALF_DOWN, _DOWN = 0.5, 0.2  # share of its peak below which a schedule has come down: of a run of unknown length, and of others
 _LARGE_LOSS = 10.0  # a squared error of more is of targets that are not normalised
 _GUESSED = 1.3  # share of what guessing costs, up to which the loss of a net that has learned nothing is
 
@@ -88,15 +89,25 @@ def _dawdling(history: History, reading: Reading, moving: Moving, limits: Thresh
 
 
 def _over(history: History, reading: Reading, moving: Moving) -> bool:
-    """The schedule has come down, or there is too little left of the run."""
+    """The schedule has come down, or there is too little left of the run.
+
+    Where the length is known, that tells: one that decays all along is below half its peak after a quarter of the run.
+
+    Source: a multi-label net under RMSprop, its learning rate 0.99 times as large each step, at 1e-4: .70 and .71 of the best one's
+    result where half the peak was the end, .96 and 1.02 with a fifth.
+    """
     total = history.outlook.total_steps
-    return any(g.lr < 0.5 * p.peak_lr for g, p in moving) or (total is not None and reading.step >= LATE * total)
+    if total is not None and reading.step >= LATE * total:
+        return True
+    down = _HALF_DOWN if total is None else _DOWN
+    return any(g.lr < down * p.peak_lr for g, p in moving)
 
 
 def _again(history: History, reading: Reading, moving: Moving, limits: Thresholds) -> Finding | None:
     """The fit before had to be raised from no lower a learning rate, and steps are well below the pace. How straight the walk is,
     and what the loss does, need not say it a second time."""
-    if any(g.scale != 1.0 for g, _ in moving) or _over(history, reading, moving):
+    down = any(g.lr < _HALF_DOWN * p.peak_lr for g, p in moving)
+    if any(g.scale != 1.0 for g, _ in moving) or down or _over(history, reading, moving):
         return None
     still, pace = _pace_of(moving), min(history.pace_now(g, reading) for g, _ in moving)
     if not still < limits.again_frac * pace:

@@ -143,6 +143,8 @@ class History:
     losses: tuple[float, ...] = ()  # newest last, the newest included
     best: float = math.inf  # lowest running median of three losses
     best_age: int = 0  # reading on which it was seen
+    low: float = math.inf  # lowest running median of a dozen: noise makes that of three an accident,
+    low_age: int = 0  # which none of the next fifty beats, though the loss falls
     age: int = 0  # readings since the start or the last rollback
     groups: tuple[GroupPast, ...] = ()
     stages: tuple[tuple[str, StagePast], ...] = ()
@@ -281,7 +283,8 @@ class History:
         """After the data changed, so many steps ago or before all that is remembered: older losses are not comparable."""
         losses = self.losses[-steps:]
         leapt = max(filter(math.isfinite, losses), default=self.leapt)
-        return dataclasses.replace(self, losses=losses, best=_median(losses), best_age=self.age, leapt=leapt)
+        best = _median(losses)
+        return dataclasses.replace(self, losses=losses, best=best, best_age=self.age, low=best, low_age=self.age, leapt=leapt)
 
     def with_room_for(self, loss: float) -> History:
         """All losses measured from a floor that is below this one too."""
@@ -298,6 +301,7 @@ class History:
             start=tuple(x + by for x in self.start),
             losses=tuple(x + by for x in self.losses),
             best=self.best + by,
+            low=self.low + by,
             leapt=self.leapt + by,
         )
 
@@ -354,6 +358,9 @@ def advance(history: History, reading: Reading) -> History:
     best, best_age, age = history.best, history.best_age, history.age + 1
     if len(losses) >= 3 and (now := _median(losses[-3:])) < best:
         best, best_age = now, age
+    low, low_age = history.low, history.low_age
+    if len(losses) >= _DOZEN and (now := _median(losses[-_DOZEN:])) < low:
+        low, low_age = now, age
     groups = tuple([_advance_group(p, g) for p, g in zip(pasts, reading.groups, strict=False)])
     return History(  # written out: dataclasses.replace takes several times as long, and this is done at every step
         floor=history.floor,
@@ -361,6 +368,8 @@ def advance(history: History, reading: Reading) -> History:
         losses=losses,
         best=best,
         best_age=best_age,
+        low=low,
+        low_age=low_age,
         age=age,
         groups=groups,
         stages=stages,

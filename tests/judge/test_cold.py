@@ -106,11 +106,20 @@ def test_what_goes_on_from_a_run_that_had_to_be_raised_is_cold_again(ratio: floa
     assert bool(kinds(play(readings, outlook=outlook)[1])) is cold
 
 
-def test_what_was_raised_before_is_left_to_a_schedule_that_has_come_down() -> None:
-    outlook = Outlook(total_steps=100, peak_lrs=(1e-5,), lesson=Lesson(asked=1e-5, took=1e-3))
-    same = {"ratio": 4e-4, "rho": 0.2, "provenance": Provenance.MIXED}
-    readings = [reading(i, 0.5, group(lr=1e-5 if i < 5 else 4e-6, **same)) for i in range(40)]  # type: ignore[arg-type]
-    assert not kinds(play(readings, outlook=outlook)[1])
+@pytest.mark.parametrize(
+    ("lr", "rho", "known", "cold"),
+    [
+        pytest.param(1e-6, 0.2, True, False, id="down"),
+        pytest.param(4e-6, 0.2, True, True, id="half-way-down-and-straight-on"),
+        pytest.param(4e-6, 9.0, True, False, id="half-way-down-and-bent"),
+        pytest.param(4e-6, 0.2, False, False, id="of-unknown-length"),
+    ],
+)
+def test_what_was_raised_before_is_left_to_a_schedule_that_has_come_down(lr: float, rho: float, known: bool, cold: bool) -> None:
+    outlook = Outlook(total_steps=100 if known else None, peak_lrs=(1e-5,), lesson=Lesson(asked=1e-5, took=1e-3))
+    same = {"ratio": 4e-4, "rho": rho, "provenance": Provenance.MIXED}
+    readings = [reading(i, 0.5, group(lr=1e-5 if i < 5 else lr, **same)) for i in range(40)]  # type: ignore[arg-type]
+    assert bool(kinds(play(readings, outlook=outlook)[1])) is cold
 
 
 @pytest.mark.parametrize(

@@ -148,20 +148,22 @@ class TestStuck:
     @pytest.mark.parametrize(
         ("run", "step"),
         [
-            pytest.param({}, 46, id="stuck"),
-            pytest.param({"total": 200}, 30, id="a-shorter-run"),
+            pytest.param({}, 51, id="stuck"),
+            pytest.param({"total": 200}, 35, id="a-shorter-run"),
             pytest.param({"frozen": True}, None, id="most-of-the-net-is-frozen"),
-            pytest.param({"total": None}, 66, id="of-unknown-length"),
+            pytest.param({"total": None}, 71, id="of-unknown-length"),
             pytest.param({"first": 0.09, "large": 8}, None, id="no-large-step"),
             pytest.param({"large": 2}, None, id="small-ones-have-gone-as-far"),
             pytest.param({"travel": 0.45}, None, id="has-not-gone-far"),
             pytest.param({"lowest": 0.8}, None, id="learned-much"),
             pytest.param({"per_step": 0.997}, None, id="the-loss-falls"),
-            pytest.param({"lowest": 1.2}, 46, id="learned-something"),
+            pytest.param({"dip": 0.7, "per_step": 0.997}, None, id="a-dip-and-the-loss-falls-all-the-while"),
+            pytest.param({"dip": 0.7}, 51, id="a-dip-and-it-does-not"),
+            pytest.param({"lowest": 1.2}, 51, id="learned-something"),
             pytest.param({"lowest": 1.2, "ratio": 0.02, "anneal": 0.99}, None, id="learned-and-a-fast-schedule-comes-down"),
-            pytest.param({"lowest": 1.2, "ratio": 0.004, "anneal": 0.99}, 46, id="learned-and-a-slow-schedule-comes-down"),
-            pytest.param({"lowest": 1.2, "ratio": 0.02, "anneal": 1.01}, 46, id="learned-and-a-fast-schedule-goes-up"),
-            pytest.param({"noise": 0.1, "anneal": 0.99}, 46, id="learned-little-and-the-schedule-comes-down"),
+            pytest.param({"lowest": 1.2, "ratio": 0.004, "anneal": 0.99}, 51, id="learned-and-a-slow-schedule-comes-down"),
+            pytest.param({"lowest": 1.2, "ratio": 0.02, "anneal": 1.01}, 51, id="learned-and-a-fast-schedule-goes-up"),
+            pytest.param({"noise": 0.1, "anneal": 0.99}, 51, id="learned-little-and-the-schedule-comes-down"),
         ],
     )
     def test_table(self, run: dict[str, Any], step: int | None) -> None:
@@ -173,6 +175,7 @@ class TestStuck:
             "large": 5,
             "travel": 0.6,
             "lowest": 1.8,
+            "dip": 1.0,
             "per_step": 1.0,
             "ratio": 0.005,
             "frozen": False,
@@ -180,7 +183,8 @@ class TestStuck:
         }
         losses = (
             [2.3] * 5
-            + [how["lowest"]] * 8
+            + [how["lowest"]] * 5
+            + [how["lowest"] * how["dip"]] * 3
             + [
                 1.05 * (1 + how["noise"]) * how["lowest"] * how["per_step"] ** i * (1 + how["noise"] * (-1) ** i)
                 for i in range(200)
