@@ -142,7 +142,7 @@ def test_a_pass_of_another_net_s_step_before_the_call_is_not() -> None:
 
 def test_a_controller_that_is_not_told_says_so() -> None:
     controller, (said,) = loop("fo", steps=120)
-    assert "before Controller.step(loss) was called: call it after each" in said
+    assert "before their loss was told: call Controller.step(loss) after each" in said
     assert controller.trace.readings == []
 
 
