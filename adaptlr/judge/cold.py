@@ -69,7 +69,8 @@ def _dawdling(history: History, reading: Reading, moving: Moving, limits: Thresh
 
     Source: 86 columns of the gauntlet's draws at a tenth, a third and once their best learning rate. Of 258 runs 22 end better by
     0.02 to 0.13 of the best one's result, and three worse, by 0.02, 0.04 and 0.28. And twenty tasks that were made to break it: at
-    learning rates three to ten times too low seven recover .63 to .95 without it, and .91 to 1.00 with it.
+    learning rates three to ten times too low seven recover .63 to .95 without it, and .91 to 1.00 with it. At learning rates that
+    people start from, 11 more of 70 runs are raised for it, and all 11 end better (``python -m experiments.everyday``).
     """
     known = history.outlook.total_steps is not None
     if not known or not well_on(history, reading.step, limits.soon_frac) or _over(history, reading, moving):
