@@ -180,8 +180,8 @@ class WeightProbe:
     @torch.no_grad()
     def have_moved(self) -> bool:
         """The sampled weights are not what :meth:`after` saw last. Waits for the device."""
-        then = self._sums.taken[1].clone()
-        return not torch.equal(self._weights(1), then)
+        then = self._sums.taken[1].nan_to_num()  # a NaN is unlike itself, and may have stood still
+        return not torch.equal(self._weights(1).nan_to_num(), then)
 
     def nothing(self) -> Tensor:
         """What :meth:`after` would say of no step."""

@@ -486,6 +486,16 @@ class TestState:
         for _ in range(3):
             assert walk.step([g])[0].distance_index == fresh.step([g])[0].distance_index
 
+    def test_weights_have_moved_where_something_else_has_moved_them(self) -> None:
+        start = randn(6, 6)
+        start[0, 0] = math.nan
+        walk = Walk([start])
+        walk.step([randn(6, 6, seed=1)])
+        assert not walk.probe.have_moved(), "nor has what is not a number"
+        with torch.no_grad():
+            walk.groups[0][0].add_(0.1)
+        assert walk.probe.have_moved()
+
     def test_a_restart_of_one_group_leaves_the_others_as_they_are(self) -> None:
         """Their paths go on too."""
 
