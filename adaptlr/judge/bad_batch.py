@@ -14,11 +14,6 @@ from adaptlr.judge.verdict import decided
 from adaptlr.records import Action, Decision, Finding, Kind, Reading, Trait
 
 
-def such_is_the_data(settings: Settings, control: Control, hot: Finding, reading: Reading, history: History) -> bool:
-    """A second batch out of scale soon after another."""
-    return hot.kind is Kind.BAD_BATCH and not ruined_by_data(settings, control, hot, reading, history)
-
-
 def ruined_by_data(settings: Settings, control: Control, finding: Finding, reading: Reading, history: History) -> bool:
     """A run that went well and in small steps was broken by one batch; or by its first.
 

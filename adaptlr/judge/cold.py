@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 from adaptlr.judge.history import History
-from adaptlr.judge.pace import LATE, Moving, has_to_learn, idle, moves, short_way, slack, told_by, well_on
+from adaptlr.judge.pace import HALF_DOWN, LATE, Moving, come_down, has_to_learn, idle, moves, short_way, slack, told_by, well_on
 from adaptlr.judge.thresholds import Thresholds
 from adaptlr.judge.verdict import also, finding, said
 from adaptlr.judge.words import group_name, number, sentence_groups
@@ -15,7 +15,7 @@ from adaptlr.records import Finding, Kind, Provenance, Reading, Trait
 _LOWER = 0.2  # share by which the loss of a net that is too cold may have been lower than it is,
 _LUCKY = 1.5  # or so many times the doubt about two medians, for one of them is the lowest of many
 _BRISK = 0.75  # share of the loss of some steps ago, below which it falls as fast as anybody could wish
-_HALF_DOWN, _DOWN = 0.5, 0.2  # share of its peak below which a schedule has come down: of a run of unknown length, and of others
+_DOWN = 0.2  # share of its peak below which the schedule of a run of known length has come down
 _LARGE_LOSS = 10.0  # a squared error of more is of targets that are not normalised
 _GUESSED = 1.3  # share of what guessing costs, up to which the loss of a net that has learned nothing is
 
@@ -101,15 +101,13 @@ def _over(history: History, reading: Reading, moving: Moving) -> bool:
     total = history.outlook.total_steps
     if total is not None and reading.step >= LATE * total:
         return True
-    down = _HALF_DOWN if total is None else _DOWN
-    return any(g.lr < down * p.peak_lr for g, p in moving)
+    return come_down(moving, HALF_DOWN if total is None else _DOWN)
 
 
 def _again(history: History, reading: Reading, moving: Moving, limits: Thresholds) -> Finding | None:
     """The fit before had to be raised from no lower a learning rate, and steps are well below the pace. How straight the walk is,
     and what the loss does, need not say it a second time."""
-    down = any(g.lr < _HALF_DOWN * p.peak_lr for g, p in moving)
-    if any(g.scale != 1.0 for g, _ in moving) or down or _over(history, reading, moving):
+    if any(g.scale != 1.0 for g, _ in moving) or come_down(moving, HALF_DOWN) or _over(history, reading, moving):
         return None
     still, pace = _pace_of(moving), min(history.pace_now(g, reading) for g, _ in moving)
     if not still < limits.again_frac * pace:

@@ -18,10 +18,16 @@ from adaptlr.records import GroupReading, Provenance, Reading
 Moving = list[tuple[GroupReading, GroupPast]]
 _SOON, _SURE = 8, 16  # steps after which a quarter of the needed way, and all of it, is asked for: momentum builds up meanwhile;
 _QUARTER = 4  # in brief runs, all of it after a quarter of the run
+HALF_DOWN = 0.5  # share of its peak below which a schedule has come down
 LATE = 0.6  # share of a run of known length after which no net is called cold: what is left would not repay the risk
 _LEAST = 24  # steps: in fewer no way is asked for; and in a brief run no share of it is a sign of anything
 _IDLE_AGAIN = 0.8, 1 / 3  # shares of the loss at the start, and of the pace, as in the thresholds ``hardly_frac`` and ``idle_frac``
 _BLIND = 48  # steps from which a run of unknown length is judged, as if it were half over
+
+
+def come_down(moving: Moving, share: float) -> bool:
+    """The schedule has: a group's learning rate is below this share of its peak so far."""
+    return any(g.lr < share * p.peak_lr for g, p in moving)
 
 
 def way_at_end(history: History, group: GroupReading, past: GroupPast, step: int) -> float:
@@ -49,7 +55,7 @@ def short_way(history: History, reading: Reading, limits: Thresholds) -> float |
         return None
     if not history.median(5) >= limits.unlearned_frac * history.start_level:
         return None
-    if min(p.age for _, p in moving) < _SOON or any(g.lr < 0.5 * p.peak_lr for g, p in moving):
+    if min(p.age for _, p in moving) < _SOON or come_down(moving, HALF_DOWN):
         return None
     new = all(g.provenance is Provenance.RANDOM for g, _ in moving)
     judged = told_by(moving)

@@ -7,7 +7,7 @@ one; a net that is too cold is raised until it moves (:mod:`adaptlr.judge.raises
 
 from __future__ import annotations
 
-from adaptlr.judge.bad_batch import put_back, ruined_by_data, such_is_the_data
+from adaptlr.judge.bad_batch import put_back, ruined_by_data
 from adaptlr.judge.control import Control, Refuge, Settings
 from adaptlr.judge.detect import HOT
 from adaptlr.judge.doubt import doubtful
@@ -58,9 +58,10 @@ def _is_tried_out(control: Control, hot: Finding | None, reading: Reading) -> bo
 def _go_back(
     settings: Settings, control: Control, hot: Finding, reading: Reading, history: History, refuges: tuple[Refuge, ...]
 ) -> tuple[Control, Decision | None]:
-    if such_is_the_data(settings, control, hot, reading, history):
+    by_data = ruined_by_data(settings, control, hot, reading, history)
+    if hot.kind is Kind.BAD_BATCH and not by_data:  # such is the data: it was told, and that is all
         return control, None
-    if ruined_by_data(settings, control, hot, reading, history) and refuges and settings.max_rollbacks:
+    if by_data and refuges and settings.max_rollbacks:
         return put_back(settings, control, hot, reading, history, refuges)
     if control.rollbacks >= settings.max_rollbacks or not refuges:
         return stop(control, hot, refuges)
